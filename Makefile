@@ -1,0 +1,67 @@
+# CommandCenter: everything a newcomer or a pipeline needs, on a machine with only Python 3.11, git and make.
+# `make` alone lists the targets. See README.md for the environment variables.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python 3.11 on the machine; COMMANDCENTER_PYTHON names another one.
+FIND_PYTHON := for c in "$$COMMANDCENTER_PYTHON" python3.11 python3 python; do \
+	[ -n "$$c" ] && "$$c" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$c" && exit; done; true
+PYTHON = $(shell $(FIND_PYTHON))
+PY := .venv/bin/python
+CASE ?=
+TESTS ?= tests/unit tests/contract tests/integration tests/acceptance tests/faults
+WORKERS ?= 2
+
+.PHONY: help runtime dev start stop status logs demo test check bench faults test-time lock up down
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+runtime:
+	@[ -n "$(PYTHON)" ] || { echo "CommandCenter needs Python 3.11, which was not found: install it, or name it with COMMANDCENTER_PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@"$(PYTHON)" deploy/local/bootstrap.py runtime
+
+dev:
+	@[ -n "$(PYTHON)" ] || { echo "CommandCenter needs Python 3.11, which was not found: install it, or name it with COMMANDCENTER_PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@"$(PYTHON)" deploy/local/bootstrap.py dev
+
+start: runtime ## start Kafka, PostgreSQL and the four services; returns when all are ready
+	@$(PY) -m deploy.local start
+
+stop: runtime ## stop everything that start started
+	@$(PY) -m deploy.local stop
+
+status: runtime ## what runs, since when, on which port
+	@$(PY) -m deploy.local status
+
+logs: runtime ## follow all logs; SERVICE=api for one, FOLLOW=0 for the last lines only
+	@$(PY) -m deploy.local logs
+
+demo: runtime ## start if needed, analyse this repository by a schedule, show the result
+	@$(PY) -m deploy.local.demo
+
+test: dev ## all tests but the long fault tests
+	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not slow and not alone" $(wildcard $(TESTS))
+	@$(PY) -m pytest -m "alone and not slow" $(wildcard $(TESTS)) || [ $$? -eq 5 ]
+
+test-time: dev ## the tests of recurrence and time, at length
+	@$(PY) -m pytest -n $(WORKERS) tests/unit/time
+
+faults: dev ## kill, stop and cut everything in turn, at length
+	@$(PY) -m pytest -m "slow or not slow" tests/faults
+
+check: dev ## format, lint, types, imports, drift
+	@$(PY) -m tools.check
+
+bench: dev ## every benchmark, or CASE=name; writes bench/<case>.json into the home
+	@$(PY) -m benchmarks $(CASE)
+
+lock: dev ## resolve all versions anew and pin them by hash
+	@$(PY) -m tools.lock
+
+up: ## the same system with Docker
+	docker compose up --detach --build --wait
+
+down: ## stop what up started; its data is kept
+	docker compose down
