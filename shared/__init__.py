@@ -1,0 +1,1 @@
+"""What the services share: rules, events, tables, and the adapters to PostgreSQL, Kafka and telemetry."""
