@@ -1,0 +1,101 @@
+"""The built-in task types and the parameter models that give their JSON Schemas.
+
+The migration step registers them; the api validates `task_parameters` against the registered schema; the worker's
+handlers read the same models. Unknown parameters are refused, so that a misspelt name is found when it is written.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Id = Annotated[int, Field(ge=1)]
+EmailAddress = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+Target = Annotated[str, Field(max_length=2048, pattern=r"^(https?://\S+|tcp://[^\s:/]+:\d{1,5}|tcp://\[[^\]\s]+\]:\d{1,5})$")]
+
+
+class Parameters(BaseModel):
+    """The parameters of one task type."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class AnalysisParameters(Parameters):
+    """Analyse a repository's code."""
+
+    repository_id: Id
+    analysis_type: Literal["full", "security", "quality"] = "full"
+    include_dependencies: bool = False
+    notify_on_completion: bool = False
+    notification_emails: list[EmailAddress] = Field(default_factory=list, max_length=50)
+
+
+class ExportParameters(Parameters):
+    """Write a report of a project over a period."""
+
+    format: Literal["sarif", "markdown", "csv", "json", "html", "pdf", "xlsx"]
+    report_type: Literal["summary", "findings", "runs", "schedules"] = "summary"
+    period_days: int = Field(default=7, ge=1, le=366, description="The days before the occurrence.")
+    repository_id: Id | None = Field(default=None, description="Only this repository's findings.")
+
+
+class WebhookDeliveryParameters(Parameters):
+    """Deliver a payload to a registered webhook."""
+
+    webhook_id: Id
+    payload: dict[str, Any] = Field(default_factory=dict)
+    event: str = Field(default="schedule.fired", max_length=100, pattern=r"^[A-Za-z0-9_.]+$")
+
+
+class SyncParameters(Parameters):
+    """Bring the mirrors of repositories up to date; without repository_id all of the project's."""
+
+    repository_id: Id | None = None
+
+
+class BatchOperation(Parameters):
+    """One operation of a batch: any other task type with its parameters."""
+
+    name: str | None = Field(default=None, max_length=100)
+    task_type: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    task_parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class BatchParameters(Parameters):
+    """Run several operations as one job."""
+
+    operations: list[BatchOperation] = Field(min_length=1, max_length=100)
+    mode: Literal["sequential", "parallel"] = "sequential"
+    on_error: Literal["stop", "continue"] = "stop"
+    max_parallel: int = Field(default=4, ge=1, le=16)
+
+
+class HealthCheckParameters(Parameters):
+    """Probe targets; without any, the system's own parts."""
+
+    targets: list[Target] = Field(default_factory=list, max_length=50)
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskType:
+    """A registered kind of task."""
+
+    name: str
+    parameters: type[Parameters]
+    description: str
+
+    @property
+    def parameters_schema(self) -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of its parameters."""
+        return self.parameters.model_json_schema()
+
+
+BUILT_IN = (
+    TaskType("analysis", AnalysisParameters, "Analyse a repository: security, quality or both"),
+    TaskType("export", ExportParameters, "Write a report: SARIF, Markdown, CSV, JSON, HTML, PDF or XLSX"),
+    TaskType("webhook_delivery", WebhookDeliveryParameters, "Deliver a signed payload to a webhook"),
+    TaskType("sync", SyncParameters, "Mirror repositories and record what is new"),
+    TaskType("batch", BatchParameters, "Run several operations as one job"),
+    TaskType("health_check", HealthCheckParameters, "Probe services over HTTP or TCP, or the system's own parts"),
+)

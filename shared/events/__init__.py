@@ -1,0 +1,1 @@
+"""What crosses Kafka: the CloudEvents envelope, the event types, and the topic registry."""

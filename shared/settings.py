@@ -1,0 +1,37 @@
+"""Settings that every service shares; each service's own settings extend this and are the only reader of the environment."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SharedSettings(BaseSettings):
+    """Where the servers are and how a process presents itself. Every field is `COMMANDCENTER_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="COMMANDCENTER_", extra="ignore", frozen=True)
+
+    database_url: str = "postgresql+psycopg2://commandcenter@127.0.0.1:5433/commandcenter"
+    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    topic_prefix: str = Field(default="commandcenter.", pattern=r"^[a-zA-Z0-9._-]*$")
+    topic_partitions: int = Field(default=6, ge=1, le=1000)
+    topic_replication: int = Field(default=1, ge=1, le=10)
+    home: Path = Path(".commandcenter")
+    host: str = "127.0.0.1"
+    log_format: Literal["logfmt", "json"] = "logfmt"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP endpoint for traces; none: no export.")
+    trace_sample_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+    instance: str | None = Field(default=None, description="A name for this replica; default host name and pid.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, url: str) -> str:
+        """SQLAlchemy 2.1 reads `postgresql://` as psycopg 3, which is not installed: name psycopg2."""
+        for scheme in ("postgresql://", "postgres://"):
+            if url.startswith(scheme):
+                return "postgresql+psycopg2://" + url.removeprefix(scheme)
+        if not url.startswith("postgresql+psycopg2://"):
+            raise ValueError("a PostgreSQL address is needed: postgresql://user:password@host:port/database")
+        return url

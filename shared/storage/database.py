@@ -1,0 +1,99 @@
+"""The connection pool. Every service builds one Database in its wiring and hands it to the repositories.
+
+A repository's functions take the connection of the caller's transaction: what must commit together is the caller's
+decision, seen in one `with database.transaction()` block.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["Connection", "Database", "DatabaseUnavailable"]
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL cannot be reached or has cut us off. Temporary: wait and try again."""
+
+
+class Database:
+    """A pool of connections to one PostgreSQL. Opens none before it is used."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        application: str,
+        pool_size: int = 5,
+        statement_timeout_ms: int = 30_000,
+        transaction_timeout_ms: int = 60_000,
+        idle_in_transaction_ms: int = 30_000,
+        user_timeout_ms: int = 10_000,
+    ) -> None:
+        # A stopped or partitioned process must not pin rows for ever: the server ends such sessions by these bounds.
+        options = (
+            f"-c timezone=UTC -c statement_timeout={statement_timeout_ms}"
+            f" -c transaction_timeout={transaction_timeout_ms}"
+            f" -c idle_in_transaction_session_timeout={idle_in_transaction_ms}"
+            f" -c tcp_user_timeout={user_timeout_ms}"
+        )
+        self.url = url
+        self.engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "application_name": application,
+                "options": options,
+                "connect_timeout": 5,
+                "tcp_user_timeout": user_timeout_ms,
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction: committed at the end of the block, rolled back when it raises.
+
+        Raises DatabaseUnavailable where the connection is at fault; other database errors pass as they are.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if is_temporary(error):
+                raise DatabaseUnavailable(first_line(error)) from error
+            raise
+
+    def ping(self) -> None:
+        """Raise DatabaseUnavailable unless PostgreSQL answers."""
+        with self.transaction() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+_TEMPORARY_CLASSES = ("08", "57", "53", "40")  # connection, operator intervention, resources, deadlock/serialisation
+
+
+def is_temporary(error: DBAPIError) -> bool:
+    """Whether trying again may help: judged by SQLSTATE class, the one place where that is decided."""
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "pgcode", None)
+    if state is None:  # the driver, not the server, reports: no connection, cut in the middle
+        return type(error.orig).__name__ in {"OperationalError", "InterfaceError"}
+    return str(state)[:2] in _TEMPORARY_CLASSES or str(state) in {"25P03", "25P04"}
+
+
+def first_line(error: DBAPIError) -> str:
+    """The server's own sentence, without the statement and its parameters (they may hold secrets)."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

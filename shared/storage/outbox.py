@@ -1,0 +1,36 @@
+"""The outbox: events that a transaction decided and the relay has yet to publish.
+
+Writers (api, the dispatcher's tick and rescue) call `add` inside their transaction; the dispatcher's relay reads and
+removes. One row may hold many messages. It is a queue emptied by acknowledgement, never a log read by id.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import orjson
+from sqlalchemy import Connection, text
+
+from shared.events.envelope import Message
+
+OUTBOX_CHANNEL = "commandcenter_outbox"
+"""NOTIFY channel that wakes the relay; DUE_CHANNEL wakes the tick."""
+DUE_CHANNEL = "commandcenter_due"
+
+_ADD = text("INSERT INTO outbox (message_count, messages) VALUES (:count, :messages)")
+_NOTIFY = text("SELECT pg_notify(:channel, '')")
+
+
+def add(connection: Connection, messages: Sequence[Message]) -> None:
+    """Store messages for the relay, in order, as one row. Nothing to store writes nothing."""
+    if messages:
+        add_encoded(connection, len(messages), orjson.dumps([asdict(message) for message in messages]).decode())
+
+
+def add_encoded(connection: Connection, count: int, messages: str) -> None:
+    """The same for a batch that is already the JSON array of {topic, key, headers, value}."""
+    connection.execute(_ADD, {"count": count, "messages": messages})
+
+
+def notify(connection: Connection, channel: str) -> None:
+    """Wake the listener when this transaction commits. At most once a transaction: NOTIFY locks globally at commit."""
+    connection.execute(_NOTIFY, {"channel": channel})
