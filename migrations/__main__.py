@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from shared.domain.task_types import BUILT_IN
+from shared.events.task_types import BUILT_IN
 from shared.settings import SharedSettings
 
 _LOCK = 0x436F6D6D  # any fixed number of our own: "Comm"
