@@ -41,8 +41,8 @@ def owner(port: int) -> str | None:
     except psutil.AccessDenied:
         return None  # macOS tells only root
     for connection in connections:
-        listening = connection.status == psutil.CONN_LISTEN and bool(connection.laddr)
-        if listening and connection.laddr[1] == port and connection.pid:
+        listens = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port
+        if listens and connection.pid:
             try:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
             except psutil.NoSuchProcess:

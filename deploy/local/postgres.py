@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from deploy.local.errors import StackError
-from deploy.local.server import Launch, Server, last_line
+from deploy.local.server import Launch, Server, last_line, wait_until
 
 ROLE = "commandcenter"
 DATABASE = "commandcenter"
@@ -206,26 +206,38 @@ def libpq_url(url: str) -> str:
 
 
 def end_orphans(data: Path, patience: float = 5.0) -> None:
-    """Wait until no process of an earlier, killed server works in this data directory; end those that stay.
+    """Wait until no process of an earlier, killed server works in this data directory."""
+    waiting = OrphanWait(data)
+    if not wait_until(waiting.over, patience):
+        raise StackError(f"Processes of an earlier PostgreSQL still hold {data}: end them and start again.")
 
-    A postmaster killed with -9 leaves backends that notice only when they next look up; a new server refuses to start
-    as long as one of them holds the old shared memory.
+
+class OrphanWait:
+    """Waits, a look at a time, for the backends of a killed postmaster; tells those that stay to go.
+
+    They notice only when they next look up, and a new server refuses to start as long as one of them holds the old
+    shared memory.
     """
-    deadline = time.monotonic() + patience / 2
-    while orphans := _working_in(data):
-        if time.monotonic() > deadline + patience:
-            pids = ", ".join(str(orphan.pid) for orphan in orphans)
-            raise StackError(
-                f"Processes of an earlier PostgreSQL still hold {data} (pid {pids}): end them and start again."
-            )
-        if time.monotonic() > deadline:
+
+    grace = 2.0
+    """Seconds in which they may go by themselves."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._since = time.monotonic()
+
+    def over(self) -> bool:
+        """Whether none is left."""
+        orphans = _working_in(self._data)
+        if time.monotonic() - self._since > self.grace:
             for orphan in orphans:
                 _quit(orphan)
-        time.sleep(0.05)
+        return not orphans
 
 
 def _quit(process: psutil.Process) -> None:
     try:
+        process.resume()
         process.send_signal(signal.SIGQUIT)  # a backend's immediate exit, made for this
     except psutil.NoSuchProcess:
         pass  # it went by itself

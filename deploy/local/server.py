@@ -21,9 +21,6 @@ import psutil
 from deploy.local.errors import StackError
 from deploy.local.settings import PROJECT_ROOT
 
-MARKER_HOME = "COMMANDCENTER_STACK_HOME"
-"""Set in every process of a stack to the directory of its state: so a leftover is known for certain."""
-
 
 @dataclass(frozen=True)
 class Launch:

@@ -1,0 +1,53 @@
+"""`make logs`: the last lines of every log, then whatever is added."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.local.errors import StackError
+
+
+def show(directory: Path, only: str | None, follow: bool, say: Callable[[str], None], lines: int = 20) -> None:
+    """Print the last lines of each log, each with its process's name; go on until Ctrl-C when following.
+
+    Raises StackError when there is no such log.
+    """
+    pattern = f"{only}.log" if only else "*.log"
+    found = sorted(directory.glob(pattern))
+    if not found:
+        known = ", ".join(sorted(path.stem for path in directory.glob("*.log")))
+        raise StackError(
+            f"There is no log {only or ''} in {directory}: {f'use one of {known}' if known else 'start first'}."
+        )
+    positions: dict[Path, int] = {}
+    for path in found:
+        with path.open("rb") as log:
+            for line in deque(log, maxlen=lines):
+                say(_shown(path, line, only))
+            positions[path] = log.tell()
+    while follow:
+        for path in sorted(directory.glob(pattern)):
+            positions[path] = _more(path, positions.get(path, 0), only, say)
+        time.sleep(0.2)
+
+
+def _more(path: Path, position: int, only: str | None, say: Callable[[str], None]) -> int:
+    """Print whole new lines; returns where to go on."""
+    with path.open("rb") as log:
+        if path.stat().st_size < position:
+            position = 0  # the log was cut
+        log.seek(position)
+        for line in log:
+            if not line.endswith(b"\n"):
+                break  # still being written
+            say(_shown(path, line, only))
+            position += len(line)
+    return position
+
+
+def _shown(path: Path, line: bytes, only: str | None) -> str:
+    text = line.decode(errors="replace").rstrip("\n")
+    return text if only else f"{path.stem:<11} | {text}"

@@ -1,0 +1,31 @@
+"""How the command line asks the services whether they are ready."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+# Never through a proxy named in the environment: these are our own processes on this machine.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def readiness(url: str, timeout: float = 2.0) -> tuple[bool, str]:
+    """Whether `/readyz` under that URL answers 200, and what it said otherwise, on one line."""
+    try:
+        with _opener.open(f"{url}/readyz", timeout=timeout) as answer:
+            return answer.status == 200, ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return False, f"{error.code} {_one_line(error.read(2_000))}"
+    except (OSError, ValueError) as error:
+        return False, f"no answer ({getattr(error, 'reason', error)})"
+
+
+def _one_line(body: bytes) -> str:
+    text = body.decode(errors="replace")
+    try:
+        text = json.dumps(json.loads(text), separators=(", ", ": "))
+    except ValueError:
+        pass  # not JSON: shown as it is
+    return " ".join(text.split())[:300]
