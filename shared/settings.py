@@ -1,4 +1,7 @@
-"""Settings that every service shares; each service's own settings extend this and are the only reader of the environment."""
+"""Settings that every service shares.
+
+Each service's own settings extend them and are the only reader of the environment.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -8,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class SharedSettings(BaseSettings):
-    """Where the servers are and how a process presents itself. Every field is `COMMANDCENTER_<NAME>` in the environment."""
+    """Where the servers are and how a process presents itself. Every field is a `COMMANDCENTER_<NAME>` variable."""
 
     model_config = SettingsConfigDict(env_prefix="COMMANDCENTER_", extra="ignore", frozen=True)
 

@@ -107,7 +107,7 @@ CREATE TABLE schedule_versions (
 
 -- When each schedule falls due next. Apart from the definitions, so that a claim rewrites a narrow row and two small
 -- indexes instead of a wide row and every list index. next_run_at is null when nothing is due any more (disabled,
--- deleted, window over). scheduled_for of the next occurrence is next_scheduled_for where jitter moved it, else next_run_at.
+-- deleted, window over). The next occurrence is next_scheduled_for where jitter moved it, else next_run_at.
 CREATE TABLE schedule_timers (
     schedule_id bigint PRIMARY KEY,
     project_id bigint NOT NULL,
@@ -184,7 +184,7 @@ CREATE INDEX run_claims_open_by_schedule ON run_claims (schedule_id) WHERE ended
 
 PLUMBING = """
 -- A queue that is emptied by acknowledgement, never a log that is read by id: sequences commit out of order.
--- messages: a JSON array of {topic, key, headers, value}; value is a string, null for a tombstone; topic without prefix.
+-- messages: a JSON array of {topic, key, headers, value}; the topic without prefix, value null for a tombstone.
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),

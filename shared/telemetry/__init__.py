@@ -1,0 +1,1 @@
+"""Logs, metrics, traces and probes: how every service says what it does."""
