@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.servers import SESSION_VARIABLE, TestServers
+from tests.stack import Stack
+from tests.waiting import eventually as wait_eventually
 
 _session = pytest.StashKey[TestServers]()
 
@@ -28,6 +31,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = config.stash.get(_session, None)
     if session is not None:
         session.close_session()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one module that share its stack must meet in one of the parallel workers, or each starts its own."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +78,36 @@ def empty_database_url(test_servers: TestServers) -> Iterator[str]:
 def topic_prefix() -> str:
     """A prefix for the topics and groups of this test alone, for COMMANDCENTER_TOPIC_PREFIX."""
     return f"test{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture(scope="module")
+def stack(test_servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The four services on the session's servers, with a database and topics of this module alone. Ready in seconds.
+
+    For tests that leave the servers alone; killing services is fine, they come back.
+    """
+    url = test_servers.create_database(migrated=True)
+    environment = {
+        "COMMANDCENTER_DATABASE_URL": url,
+        "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": test_servers.kafka(),
+        "COMMANDCENTER_TOPIC_PREFIX": f"stack{uuid.uuid4().hex[:8]}.",
+    }
+    with Stack(tmp_path_factory.mktemp("stack"), environment) as running:
+        yield running
+    test_servers.drop_database(url)
+
+
+@pytest.fixture
+def private_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack with a Kafka and a PostgreSQL of its own, not started yet, for tests that kill or cut those."""
+    own = Stack(tmp_path / "home")
+    try:
+        yield own
+    finally:
+        own.stop()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., object]:
+    """`eventually(condition, timeout)`: poll until true. The same as `tests.waiting.eventually`."""
+    return wait_eventually

@@ -24,8 +24,11 @@ INTERRUPTED = 130
 
 
 def say(text: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
+    """Print a line at once, also into a pipe. A reader that has gone (`make start | head`) ends no stack."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def start(settings: LocalSettings) -> int:
@@ -103,9 +106,11 @@ def show_logs(settings: LocalSettings) -> int:
     """Follow the logs; SERVICE names one of them, FOLLOW=0 ends after the last lines."""
     only = os.environ.get("SERVICE") or None
     try:
-        logs.show(settings.home / "logs", only, os.environ.get("FOLLOW", "1") != "0", say)
+        logs.show(
+            settings.home / "logs", only, os.environ.get("FOLLOW", "1") != "0", lambda line: print(line, flush=True)
+        )
     except (KeyboardInterrupt, BrokenPipeError):
-        return 0  # how following always ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say to a reader that has gone
     return 0
 
 
