@@ -33,6 +33,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         session.close_session()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one module that share its stack must meet in one of the parallel workers, or each starts its own."""
     for item in items:

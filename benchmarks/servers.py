@@ -1,0 +1,121 @@
+"""The real servers and services of one benchmark case, each started when the case first asks for it.
+
+Everything lives in a home of its own that is thrown away, on free ports: no case sees another's data, and a running
+stack is not disturbed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+from deploy.local.kafka import KafkaServer
+from deploy.local.ports import free_ports
+from deploy.local.postgres import PostgresServer, binary
+from deploy.local.probes import readiness
+from deploy.local.server import Launch, last_line, spawn, wait_until
+from deploy.local.settings import PROJECT_ROOT, read_settings
+
+READY = 60.0
+
+
+class BenchServers:
+    """What a case gets as `servers`."""
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+        self._postgres: PostgresServer | None = None
+        self._kafka: KafkaServer | None = None
+        self._database_url: str | None = None
+        self.topic_prefix = "commandcenter."
+        self.home = Path()
+
+    def __enter__(self) -> Self:
+        self.home = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="commandcenter-bench-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    @property
+    def postgres(self) -> PostgresServer:
+        """A PostgreSQL of this case's own, as durable as that of the local stack."""
+        if self._postgres is None:
+            server = PostgresServer(self.home / "postgres", free_ports(1)[0], shared_buffers="512MB")
+            self._postgres = self._exit.enter_context(server)
+        return self._postgres
+
+    @property
+    def kafka(self) -> KafkaServer:
+        """A Kafka of this case's own."""
+        if self._kafka is None:
+            server = KafkaServer(self.home / "kafka", free_ports(2)[0], cache=read_settings().cache, say=print)
+            self._kafka = self._exit.enter_context(server)
+        return self._kafka
+
+    @property
+    def kafka_bootstrap_servers(self) -> str:
+        """What a client is given."""
+        return self.kafka.bootstrap_servers
+
+    @property
+    def database_url(self) -> str:
+        """The case's database with all migrations (`postgresql+psycopg2://…`)."""
+        if self._database_url is None:
+            self._database_url = self.postgres.database_url
+            _migrate(self._database_url)
+        return self._database_url
+
+    def new_database(self) -> str:
+        """One more database with all migrations, empty."""
+        name = f"bench_{uuid.uuid4().hex[:8]}"
+        statement = f'CREATE DATABASE "{name}" OWNER commandcenter'
+        subprocess.run([binary("psql"), "-XAtqc", statement, self.postgres.admin_url], check=True)
+        url = f"{self.postgres.database_url.rsplit('/', 1)[0]}/{name}"
+        _migrate(url)
+        return url
+
+    def environment(self) -> dict[str, str]:
+        """What a service of this case is started with."""
+        return {
+            "COMMANDCENTER_HOME": str(self.home),
+            "COMMANDCENTER_DATABASE_URL": self.database_url,
+            "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "COMMANDCENTER_TOPIC_PREFIX": self.topic_prefix,
+        }
+
+    @contextmanager
+    def service(self, name: str, **environment: str) -> Iterator[str]:
+        """Run api, dispatcher, worker or health as the stack does; gives its URL once it is ready."""
+        port = free_ports(1)[0]
+        log = self.home / "logs" / f"{name}.log"
+        settings = {**self.environment(), f"COMMANDCENTER_{name.upper()}_PORT": str(port), **environment}
+        process = spawn(Launch(name, (sys.executable, "-m", f"services.{name}"), log, settings))
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_until(lambda: process.poll() is not None or readiness(url)[0], READY)
+            if process.poll() is not None or not readiness(url)[0]:
+                raise RuntimeError(f"{name} did not become ready: {readiness(url)[1]} {last_line(log)}")
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _migrate(url: str) -> None:
+    environment = {**os.environ, "COMMANDCENTER_DATABASE_URL": url}
+    command = [sys.executable, "-m", "migrations"]
+    step = subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False)
+    if step.returncode != 0:
+        raise RuntimeError(f"the migration step failed: {step.stdout}{step.stderr}")
