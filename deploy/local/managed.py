@@ -89,11 +89,18 @@ class Managed:
         self._allowed = self._may_start()
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
+    def give_up(self) -> None:
+        """Kill a process that lives but does not work; `watch` then finds it dead and starts it again."""
+        if self._process is not None:
+            log.warning("process=%s pid=%d event=killed_as_stuck", self.name, self._process.pid)
+            self._process.kill()
+
     def ask_to_end(self) -> None:
         """Send the signal that ends it cleanly, and do not start it again."""
         self._start_at = None
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self._launch.stop_signal)
+            self._process.send_signal(signal.SIGCONT)  # a stopped process would not hear it
 
     def wait_end(self, grace: float) -> None:
         """Wait for the end that was asked for; after `grace` seconds it is killed."""

@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPResponse
 
 # Never through a proxy named in the environment: these are our own processes on this machine.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def open_url(url: str | urllib.request.Request, timeout: float = 2.0) -> HTTPResponse:
+    """Ask one of our own processes. Raises what urllib raises."""
+    answer: HTTPResponse = _opener.open(url, timeout=timeout)
+    return answer
+
+
 def readiness(url: str, timeout: float = 2.0) -> tuple[bool, str]:
     """Whether `/readyz` under that URL answers 200, and what it said otherwise, on one line."""
     try:
-        with _opener.open(f"{url}/readyz", timeout=timeout) as answer:
+        with open_url(f"{url}/readyz", timeout) as answer:
             return answer.status == 200, ""
     except urllib.error.HTTPError as error:
         with error:

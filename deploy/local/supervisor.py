@@ -20,6 +20,7 @@ import psutil
 
 from deploy.local.errors import StackError
 from deploy.local.kafka import KafkaServer
+from deploy.local.liveness import Liveness
 from deploy.local.managed import Managed
 from deploy.local.postgres import OrphanWait, PostgresServer
 from deploy.local.processes import marks, record_pid
@@ -55,6 +56,7 @@ class Supervisor:
         self._logs = settings.home / "logs"
         self._state = StackState(supervisor=os.getpid(), ports=dict(settings.ports), host=settings.host)
         self._managed: dict[str, Managed] = {}
+        self._liveness = Liveness({name: settings.url(name) for name in SERVICES})
         self._stop = False
         self._next_log_check = 0.0
 
@@ -97,6 +99,7 @@ class Supervisor:
         self._phase("starting the services")
         for name in SERVICES:
             self._add(self._service(name))
+        self._liveness.start()
         self._phase("running")
 
     def _postgres(self) -> PostgresServer:
@@ -169,8 +172,14 @@ class Supervisor:
     def _turn(self) -> None:
         """Look at every process once."""
         time.sleep(POLL)
-        if any([managed.watch() for managed in self._managed.values()]):  # noqa: C419 - every one must be looked at
+        changed = [name for name, managed in self._managed.items() if managed.watch()]
+        for name in changed:
+            self._liveness.restarted(name)
+        if changed:
             self._save()
+        for name in self._liveness.given_up():
+            self._managed[name].give_up()
+            self._liveness.restarted(name)
         if time.monotonic() >= self._next_log_check:
             self._next_log_check = time.monotonic() + LOG_CHECK
             cut_logs(self._logs)
@@ -180,6 +189,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Stop in reverse order: the services, then what they stand on."""
+        self._liveness.stop()
         self._phase("stopping")
         services = [self._managed[name] for name in reversed(SERVICES) if name in self._managed]
         servers = [managed for name, managed in self._managed.items() if name not in SERVICES]
