@@ -21,7 +21,7 @@ class Service(BaseHTTPRequestHandler):
         self.send_response(Service.status)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
         pass
 
 
