@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], timeout: float = 10.0, what: str = "", poll: float = 0.05) -> T:
+def eventually(condition: Callable[[], T | None], timeout: float = 10.0, what: str = "", poll: float = 0.05) -> T:
     """Poll until the condition gives something true, and return it; AssertionError after `timeout` seconds.
 
     An AssertionError inside the condition counts as "not yet"; the last one is shown when time is over.
