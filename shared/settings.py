@@ -21,6 +21,9 @@ class SharedSettings(BaseSettings):
     topic_partitions: int = Field(default=6, ge=1, le=1000)
     topic_replication: int = Field(default=1, ge=1, le=10)
     home: Path = Path(".commandcenter")
+    artifacts_url: str | None = Field(
+        default=None, description="Where runs leave files: a folder or s3://bucket/path; default the home's artifacts."
+    )
     host: str = "127.0.0.1"
     log_format: Literal["logfmt", "json"] = "logfmt"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -176,6 +176,7 @@ CREATE TABLE run_claims (
     begun_at timestamptz,
     lease_until timestamptz NOT NULL,
     ended_at timestamptz,
+    will_retry boolean,
     PRIMARY KEY (job_id, attempt)
 ) WITH (fillfactor = 80);
 CREATE INDEX run_claims_open ON run_claims (worker) WHERE ended_at IS NULL;

@@ -1,0 +1,134 @@
+"""Claims of attempts (table run_claims): the row that starts an attempt, once.
+
+The worker claims, extends, ends and hands back; the api and the dispatcher block attempts that must not start any
+more. Instants are the database's own clock. A claim's `worker` is `<instance>#<incarnation>`: the name that survives a
+restart, and the one process that really holds it.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+Key = tuple[int, int]
+"""(job_id, attempt)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An attempt to claim."""
+
+    job_id: int
+    attempt: int
+    schedule_id: int
+    scheduled_for: datetime
+
+
+# Arrays travel as one text literal each: psycopg2's own list adaptation takes longer than the statement.
+_CLAIM = text(
+    "INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, begun_at, lease_until)"
+    " SELECT job_id, attempt, schedule_id, scheduled_for, :worker, clock_timestamp(),"
+    " clock_timestamp() + make_interval(secs => :lease)"
+    " FROM unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS smallint[]), CAST(:schedules AS bigint[]),"
+    " CAST(:instants AS timestamptz[])) AS wanted (job_id, attempt, schedule_id, scheduled_for)"
+    " ORDER BY job_id, attempt ON CONFLICT DO NOTHING RETURNING job_id, attempt"
+)
+_EXTEND = text(
+    "UPDATE run_claims SET lease_until = clock_timestamp() + make_interval(secs => :lease)"
+    " WHERE worker = :worker AND ended_at IS NULL RETURNING job_id, attempt"
+)
+_END = text(
+    "UPDATE run_claims SET ended_at = clock_timestamp(), will_retry = ended.will_retry"
+    " FROM unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS smallint[]), CAST(:retries AS boolean[]))"
+    " AS ended (job_id, attempt, will_retry)"
+    " WHERE run_claims.job_id = ended.job_id AND run_claims.attempt = ended.attempt AND ended_at IS NULL"
+)
+_HAND_BACK = text(
+    "DELETE FROM run_claims USING unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS smallint[]))"
+    " AS back (job_id, attempt) WHERE run_claims.job_id = back.job_id AND run_claims.attempt = back.attempt"
+    " AND worker = :worker AND ended_at IS NULL"
+)
+_BLOCK = text(
+    "INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, lease_until, ended_at, will_retry)"
+    " VALUES (:job_id, :attempt, :schedule_id, :scheduled_for, :by, clock_timestamp(), clock_timestamp(), false)"
+    " ON CONFLICT DO NOTHING RETURNING job_id"
+)
+_OPEN_HOLDERS = text("SELECT DISTINCT worker FROM run_claims WHERE ended_at IS NULL AND starts_with(worker, :instance)")
+_EXPIRE = text(
+    "UPDATE run_claims SET lease_until = clock_timestamp()"
+    " WHERE worker = ANY(:workers) AND ended_at IS NULL AND lease_until > clock_timestamp()"
+)
+
+
+def claim(connection: Connection, worker: str, lease_seconds: float, wanted: Sequence[Wanted]) -> set[Key]:
+    """Claim what nobody has claimed, in one statement; returns the attempts that are now this worker's to start."""
+    rows = connection.execute(
+        _CLAIM,
+        {
+            "worker": worker,
+            "lease": lease_seconds,
+            "jobs": _array(one.job_id for one in wanted),
+            "attempts": _array(one.attempt for one in wanted),
+            "schedules": _array(one.schedule_id for one in wanted),
+            "instants": _array(f'"{one.scheduled_for.isoformat()}"' for one in wanted),
+        },
+    )
+    return {(job_id, attempt) for job_id, attempt in rows}
+
+
+def extend(connection: Connection, worker: str, lease_seconds: float) -> set[Key]:
+    """Heartbeat: renew the lease of every open claim of this worker, and return which those are."""
+    rows = connection.execute(_EXTEND, {"worker": worker, "lease": lease_seconds})
+    return {(job_id, attempt) for job_id, attempt in rows}
+
+
+def end(connection: Connection, ended: Collection[tuple[int, int, bool]]) -> None:
+    """Mark attempts (job_id, attempt, will_retry) ended, after Kafka has acknowledged their results."""
+    ordered = sorted(ended)  # rows are locked in primary-key order, everywhere
+    connection.execute(
+        _END,
+        {
+            "jobs": _array(job_id for job_id, _, _ in ordered),
+            "attempts": _array(attempt for _, attempt, _ in ordered),
+            "retries": _array("t" if will_retry else "f" for _, _, will_retry in ordered),
+        },
+    )
+
+
+def hand_back(connection: Connection, worker: str, unbegun: Collection[Key]) -> None:
+    """Give up claims whose execution has not begun: whoever receives the attempt next may claim it."""
+    ordered = sorted(unbegun)
+    connection.execute(
+        _HAND_BACK,
+        {
+            "worker": worker,
+            "jobs": _array(job_id for job_id, _ in ordered),
+            "attempts": _array(attempt for _, attempt in ordered),
+        },
+    )
+
+
+def block(
+    connection: Connection, job_id: int, attempt: int, schedule_id: int, scheduled_for: datetime, by: str
+) -> bool:
+    """Make sure that nobody starts this attempt any more; False when somebody already has. `by`: `cancelled:<who>` …"""
+    row = connection.execute(
+        _BLOCK,
+        {"job_id": job_id, "attempt": attempt, "schedule_id": schedule_id, "scheduled_for": scheduled_for, "by": by},
+    ).first()
+    return row is not None
+
+
+def holders(connection: Connection, instance: str) -> list[str]:
+    """The incarnations of this instance that hold open claims."""
+    return list(connection.scalars(_OPEN_HOLDERS, {"instance": f"{instance}#"}))
+
+
+def expire(connection: Connection, workers: Sequence[str]) -> int:
+    """End the leases of workers known to be dead, so that the rescue takes their claims at once; returns how many."""
+    return connection.execute(_EXPIRE, {"workers": list(workers)}).rowcount
+
+
+def _array(values: Iterable[object]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
