@@ -23,7 +23,7 @@ from deploy.local.probes import readiness
 from deploy.local.processes import leftovers, sweep
 from deploy.local.server import last_line, wait_until
 from deploy.local.settings import PROJECT_ROOT, SERVICES, LocalSettings
-from deploy.local.state import StackState, read_state, supervisor_lives, take_lock
+from deploy.local.state import StackState, read_state, supervisor_lives, try_lock, wait_lock
 
 START_TIMEOUT = 180.0
 READY_TIMEOUT = 90.0
@@ -42,11 +42,10 @@ def start(settings: LocalSettings, say: Say) -> bool:
     Raises StackError when it cannot start; whatever had been started is stopped then. KeyboardInterrupt too stops it.
     """
     _make_home(settings)
-    lock = take_lock(settings.home / "start.lock", wait=False)
+    lock = try_lock(settings.home / "start.lock")
     if lock is None:
         say("Another start or stop of this stack is under way; waiting for it …")
-        lock = take_lock(settings.home / "start.lock", wait=True)
-    assert lock is not None  # noqa: S101 - a waiting lock always comes
+        lock = wait_lock(settings.home / "start.lock")
     with closing(lock):
         if supervisor_lives(settings.home):
             running = read_state(settings.home)
@@ -70,7 +69,7 @@ def stop(settings: LocalSettings) -> bool:
     """Stop the stack; returns whether anything ran."""
     if not settings.home.exists():
         return False
-    with closing(take_lock(settings.home / "start.lock", wait=True) or sys.stdin):
+    with closing(wait_lock(settings.home / "start.lock")):
         if supervisor_lives(settings.home):
             state = read_state(settings.home)
             if state is None:

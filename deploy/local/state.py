@@ -53,17 +53,24 @@ def read_state(home: Path) -> StackState | None:
         return None  # not there, or of another version: as good as not there
 
 
-def take_lock(path: Path, wait: bool) -> IO[str] | None:
-    """Hold a lock until the returned file is closed or we die; None when somebody else holds it and we do not wait.
+def try_lock(path: Path) -> IO[str] | None:
+    """Hold a lock until the returned file is closed or we die; None when somebody else holds it.
 
     The operating system gives it back when its holder dies, however it dies.
     """
     handle = path.open("a", encoding="ascii")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.close()
         return None
+    return handle
+
+
+def wait_lock(path: Path) -> IO[str]:
+    """The same, waiting until it is free."""
+    handle = path.open("a", encoding="ascii")
+    fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
 
 
@@ -71,7 +78,7 @@ def supervisor_lives(home: Path) -> bool:
     """Whether a supervisor works for this home now."""
     if not (home / "supervisor.lock").exists():
         return False
-    handle = take_lock(home / "supervisor.lock", wait=False)
+    handle = try_lock(home / "supervisor.lock")
     if handle is None:
         return True
     handle.close()

@@ -26,7 +26,7 @@ from deploy.local.postgres import OrphanWait, PostgresServer
 from deploy.local.processes import marks, record_pid
 from deploy.local.server import Launch, Server, last_line, spawn
 from deploy.local.settings import SERVICES, LocalSettings, read_settings
-from deploy.local.state import ProcessState, StackState, take_lock, write_state
+from deploy.local.state import ProcessState, StackState, try_lock, write_state
 
 POLL = 0.05
 GRACE = 15.0
@@ -255,7 +255,7 @@ def main() -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     settings = read_settings()
-    lock = take_lock(settings.home / "supervisor.lock", wait=False)
+    lock = try_lock(settings.home / "supervisor.lock")
     if lock is None:
         log.error("event=another_supervisor_works_here home=%s", settings.home)
         return 1
