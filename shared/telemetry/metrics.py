@@ -38,6 +38,21 @@ RUN_DURATION = Histogram(
 )
 RUNS_IN_PROGRESS = Gauge("commandcenter_runs_in_progress", "Attempts executing now", ["task_type"])
 
+# --- health: recording
+EVENTS_RECORDED = Counter(
+    "commandcenter_events_recorded_total", "Events on record, by what became of them", ["type", "verdict"]
+)
+RECORD_BATCH = Histogram(
+    "commandcenter_record_batch_size", "Events recorded in one transaction", buckets=(1, 10, 50, 100, 250, 500, 1000)
+)
+RECORD_DURATION = Histogram("commandcenter_record_duration_seconds", "Recording one batch", buckets=_DELAYS)
+END_TO_END_DELAY = Histogram(
+    "commandcenter_end_to_end_delay_seconds",
+    "From an occurrence's nominal instant to its job's end on record",
+    buckets=(*_DELAYS, 900, 3600),
+)
+REREAD = Counter("commandcenter_consumer_reread_total", "Times a gap in the offsets made a consumer read again", ["topic"])
+
 # --- every consumer
 DEAD_LETTERS = Counter("commandcenter_dead_letters_total", "Messages put aside on runs.dead", ["consumer", "reason"])
 CONSUMER_LAG = Gauge("commandcenter_consumer_lag_messages", "Messages not yet consumed", ["consumer", "topic"])

@@ -1,0 +1,131 @@
+"""Records a batch of events: outcomes, statistics and audit entries, in one transaction.
+
+intake.py calls `record` with what came from Kafka, and again with the same batch while it raises DatabaseUnavailable.
+Everything here may run twice for the same events: what was recorded before is recognised and changes nothing. One event
+that cannot be written is found by halving the batch and goes to the dead letters; the others are recorded.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.health.batch import Batch
+from shared import clock
+from shared.events.envelope import Event, UnreadableEvent, decode
+from shared.events.types import RunEnded, RunEvent, RunStarted, ScheduleChange
+from shared.kafka.consumer import Record
+from shared.kafka.dead_letters import UnreadableLimit
+from shared.storage import audit, outcomes, statistics
+from shared.storage.database import Connection, Database
+from shared.storage.outcomes import Unwritable
+from shared.telemetry import metrics
+from shared.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+SCHEDULES_TOPIC = "schedules"
+
+
+class TooManyUnreadable(Exception):
+    """Nearly everything fails to decode: the fault is here, not in the messages. Permanent until someone looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a batch did. `failing`: schedules whose last run failed, with their consecutive failures."""
+
+    events: int
+    failing: dict[int, int]
+
+
+PutAside = Callable[[Sequence[tuple[Record, str]]], None]
+"""Sends (record, reason) pairs to the dead letters and returns when Kafka has them; raises when it cannot."""
+
+
+class Recorder:
+    """Turns records of `runs.results` and `schedules` into rows."""
+
+    def __init__(self, database: Database, put_aside: PutAside) -> None:
+        self._database = database
+        self._put_aside = put_aside
+        self._unreadable = UnreadableLimit()
+
+    def record(self, records: Sequence[Record]) -> Recorded:
+        """Record a batch, in order. Raises DatabaseUnavailable (try again) and TooManyUnreadable (stop)."""
+        started = clock.monotonic()
+        dead: list[tuple[Record, str]] = []
+        readable = self._readable(records, dead)
+        failing: dict[int, int] = {}
+        if readable:
+            self._write(readable, dead, failing)
+        if dead:
+            self._put_aside(dead)
+        metrics.RECORD_BATCH.observe(len(records))
+        metrics.RECORD_DURATION.observe(clock.monotonic() - started)
+        return Recorded(len(readable), failing)
+
+    def _readable(self, records: Sequence[Record], dead: list[tuple[Record, str]]) -> list[tuple[Record, Event]]:
+        readable: list[tuple[Record, Event]] = []
+        for record in records:
+            if record.value is None and record.topic == SCHEDULES_TOPIC:
+                continue  # a tombstone: compaction's affair; the deletion itself was an event
+            try:
+                readable.append((record, _event(record)))
+            except UnreadableEvent as error:
+                dead.append((record, str(error)))
+                if self._unreadable.note(False):
+                    raise TooManyUnreadable(f"nearly every message of {record.topic} is unreadable: {error}") from error
+            else:
+                self._unreadable.note(True)
+        return readable
+
+    def _write(
+        self, readable: Sequence[tuple[Record, Event]], dead: list[tuple[Record, str]], failing: dict[int, int]
+    ) -> None:
+        """One transaction; halved where the content is refused, until the one at fault is alone."""
+        for chance in (1, 2):
+            try:
+                batch = Batch(readable, clock.now())
+                with outcomes.recording(self._database) as connection:
+                    failures = _store(connection, batch)
+            except (Unwritable, ValueError, TypeError, OverflowError) as error:
+                if len(readable) == 1:
+                    # A refusal may be a race with another replica over the same event: once more, then it is its own.
+                    if chance == 1:
+                        continue
+                    record, event = readable[0]
+                    log.warning("An event cannot be written and is put aside: %s", error, event_id=event.id)
+                    dead.append((record, f"it cannot be written: {error}"))
+                    return
+                middle = len(readable) // 2
+                self._write(readable[:middle], dead, failing)
+                self._write(readable[middle:], dead, failing)
+                return
+            batch.count()
+            failing.update(failures)
+            return
+
+
+def _store(connection: Connection, batch: Batch) -> dict[int, int]:
+    """Everything a batch decides. Locks: chains, then jobs, then statistics, each in the order of its primary key."""
+    heads = audit.lock_chains(connection, batch.chains())
+    known = audit.known(connection, batch.audited())
+    jobs = outcomes.lock_jobs(connection, batch.jobs(known))
+    batch.judge(known, jobs)
+    outcomes.apply(connection, batch.outcomes())
+    failures = statistics.record(connection, batch.tallies())
+    audit.append(connection, batch.entries(), heads)
+    return failures
+
+
+def _event(record: Record) -> Event:
+    value = record.value
+    if value is not None and b"\\u0000" in value:
+        # PostgreSQL stores no NUL: the sign for "unreadable character" takes its place.
+        value = value.replace(b"\\u0000", b"\\ufffd")
+    event = decode(record.headers, value)
+    expected = ScheduleChange if record.topic == SCHEDULES_TOPIC else (RunStarted, RunEnded)
+    if not isinstance(event.data, expected):
+        raise UnreadableEvent(f"{event.data.TYPE} does not belong on {record.topic}")
+    if isinstance(event.data, RunEvent) and event.data.attempt > 32_767:  # smallint
+        raise UnreadableEvent(f"attempt {event.data.attempt} is out of range")
+    return event

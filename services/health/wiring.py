@@ -1,0 +1,136 @@
+"""Builds the health service from its settings: the only place that knows every part."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from services.health.conditions import Conditions
+from services.health.consuming import Consuming
+from services.health.intake import KafkaUnavailable
+from services.health.pulse import Pulse
+from services.health.recorder import Recorder
+from services.health.settings import Settings
+from services.health.watch import Watch
+from shared import clock
+from shared.events.topics import FIXED
+from shared.kafka.consumer import Record
+from shared.kafka.dead_letters import letter
+from shared.kafka.lag import LagReader
+from shared.kafka.producer import Producer, QueueFull
+from shared.kafka.topics import TopicRefused, TopicsUnavailable, ensure_topics
+from shared.process import Process
+from shared.storage.database import Database
+from shared.telemetry import logging as telemetry_logging
+from shared.telemetry import metrics, tracing
+from shared.telemetry.probes import ProbeServer
+
+log = telemetry_logging.get_logger(__name__)
+
+NOISY = ("faust", "mode", "aiokafka", "asyncio")
+DEAD_LETTER_TIMEOUT = 10.0
+RETRY = 1.0
+
+
+class Service:
+    """The whole service. `run` returns its exit code."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        telemetry_logging.configure("health", settings)
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._tracer = tracing.configure("health", settings)
+        self._process = Process("health", settings.instance)
+        self._conditions = Conditions(kafka="not yet asked", consumer="not yet started", recording=None)
+        self._database = Database(settings.database_url, application="commandcenter-health")
+        self._pulse = Pulse(self._database, self._process)
+        self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "health")
+        self._consuming = Consuming(
+            settings, self._process, self._conditions, Recorder(self._database, self._put_aside).record
+        )
+
+    def run(self) -> int:
+        """Serve until told to stop."""
+        self._process.install_signals()
+        checks = {"database": self._pulse.lacking, **self._conditions.checks()}
+        probes = ProbeServer(self._settings.host, self._settings.health_port, self._process, checks)
+        probes.start()
+        try:
+            self._wait_for_servers()
+            if not self._process.stopping.is_set():
+                self._pulse.start()
+                self._watch().start()
+                asyncio.run(self._consuming.run())
+        finally:
+            self._producer.flush(DEAD_LETTER_TIMEOUT / 2)
+            self._tracer.shutdown()
+            self._database.close()
+            probes.stop()
+        log.info("Health service ended", exit_code=self._process.exit_code)
+        sys.stdout.flush()
+        # Faust's own threads may outlive a stop that timed out: they must not keep the process.
+        os._exit(self._process.exit_code)
+
+    def _wait_for_servers(self) -> None:
+        """The tables must be there and the topics must exist before Faust starts; an outage is waited out."""
+        while not self._process.stopping.is_set():
+            self._pulse.feel()
+            kafka = self._lacking_topics()
+            self._conditions.say("kafka", kafka)
+            if self._pulse.lacking() is None and kafka is None:
+                return
+            self._process.beat("start", 60)
+            self._process.stopping.wait(RETRY)
+        self._process.quiet("start")
+
+    def _lacking_topics(self) -> str | None:
+        try:
+            made = ensure_topics(
+                self._settings.kafka_bootstrap_servers,
+                self._settings.topic_prefix,
+                FIXED,
+                partitions=self._settings.topic_partitions,
+                replication=self._settings.topic_replication,
+                timeout=5.0,
+            )
+        except TopicsUnavailable as error:
+            return f"Kafka does not answer: {error}"
+        except TopicRefused as error:
+            return f"Kafka refuses a topic: {error}"
+        if made:
+            log.info("Created %d topics", len(made), topics=" ".join(made))
+        return None
+
+    def _watch(self) -> Watch:
+        reader = LagReader(self._settings.kafka_bootstrap_servers, self._settings.topic_prefix, "health-watch")
+        return Watch(
+            reader,
+            self._settings.health_group,
+            self._process,
+            self._conditions,
+            patience_seconds=self._settings.stuck_after_seconds,
+            mine=self._consuming.assigned,
+            excused=lambda: self._consuming.excused() or self._pulse.lacking() is not None,
+        )
+
+    def _put_aside(self, dead: Sequence[tuple[Record, str]]) -> None:
+        """Send dead letters and wait for Kafka's acknowledgement: only then may their offsets be committed."""
+        refused: list[str] = []
+
+        def delivered(error: str | None) -> None:
+            if error is not None:
+                refused.append(error)
+
+        try:
+            for record, reason in dead:
+                one = letter(record, reason, "health", clock.now())
+                self._producer.send_bytes(one.topic, one.key, one.headers, one.value, delivered)
+        except QueueFull as error:
+            raise KafkaUnavailable(str(error)) from error
+        left = self._producer.flush(DEAD_LETTER_TIMEOUT)
+        if left or refused:
+            raise KafkaUnavailable(refused[0] if refused else "no acknowledgement")
+        for record, _ in dead:
+            metrics.DEAD_LETTERS.labels("health", record.topic).inc()
