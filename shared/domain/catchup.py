@@ -82,7 +82,7 @@ def catch_up(
         return _run_all(recurrence, first_due, last, oldest, max_jobs)
     if first_due == last:
         return CatchUp((last,), (), following)
-    before = last_until(recurrence, last - _INSTANT) or first_due
+    before = _previous(recurrence, last, first_due)
     return CatchUp((last,), (_skip(recurrence, first_due, before),), following)
 
 
@@ -95,8 +95,13 @@ def _last_due(
     """The most recent occurrence that is due; only the very last can still be held back by its jitter."""
     last = max(last_until(recurrence, now) or first_due, first_due)
     if delay and last > first_due and last + delay(last, next_after(recurrence, last)) > now:
-        last = max(last_until(recurrence, last - _INSTANT) or first_due, first_due)
+        last = _previous(recurrence, last, first_due)
     return last
+
+
+def _previous(recurrence: Recurrence, before: datetime, first_due: datetime) -> datetime:
+    """The last occurrence before an instant, or `first_due`, which was stored as due whatever the rules say now."""
+    return max(last_until(recurrence, before - _INSTANT) or first_due, first_due)
 
 
 def _run_all(recurrence: Recurrence, first_due: datetime, last: datetime, oldest: datetime, max_jobs: int) -> CatchUp:
@@ -104,7 +109,7 @@ def _run_all(recurrence: Recurrence, first_due: datetime, last: datetime, oldest
     skips: tuple[SkipRange, ...] = ()
     begin: datetime | None = first_due
     if first_due < oldest:
-        before = max(last_until(recurrence, oldest - _INSTANT) or first_due, first_due)
+        before = _previous(recurrence, oldest, first_due)
         skips = (_skip(recurrence, first_due, before),)
         begin = next_after(recurrence, before)
     run: list[datetime] = []

@@ -227,8 +227,7 @@ def _plain(spec: _Spec, item: str) -> int:
         low, high = spec.low, spec.high
     elif dash:
         low, high = _value(spec, low_text, item), _value(spec, high_text, item)
-        if high_text == "SUN":
-            high = 7
+        high = 7 if high_text == "SUN" and low else high  # MON-SUN means MON-7
         if low > high:
             raise _backwards(spec, item, low, high)
         if low == high and slash:
@@ -309,7 +308,7 @@ def _nth(item: str) -> tuple[tuple[int, int], ...]:
     low, dash, high = body.partition("-")
     first = _value(_WEEKDAY, low, item)
     last = _value(_WEEKDAY, high, item) if dash else first
-    last = 7 if dash and high == "SUN" else last
+    last = 7 if high == "SUN" and first else last
     if last < first:
         raise _backwards(_WEEKDAY, f"{item}/", first, last)
     return tuple((weekday % 7, int(number)) for weekday in range(first, last + 1))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil, floor
 
-from shared.domain.recurrence.plan import LAST_SECOND, CronPlan, IntervalPlan, Plan, cron_plan
+from shared.domain.recurrence.plan import FIRST_SECOND, CronPlan, IntervalPlan, Plan, cron_plan
 from shared.domain.recurrence.policies import DstGap, DstOverlap, Frequency
 from shared.domain.recurrence.validation import checked
 
@@ -59,7 +59,7 @@ class Recurrence:
         start, end = self.start_time, self.end_time
         if self.frequency is Frequency.INTERVAL and start:
             start = self.anchor  # the anchor itself is the first occurrence, though start_time had a fraction
-        put(self, "_first_second", ceil(start.timestamp()) if start else -LAST_SECOND)
+        put(self, "_first_second", max(ceil(start.timestamp()), FIRST_SECOND) if start else FIRST_SECOND)
         put(self, "_last_second", floor(end.timestamp()) if end else _LATEST)
 
     @classmethod

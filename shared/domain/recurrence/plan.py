@@ -10,13 +10,14 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import Protocol
 
-from shared.domain.recurrence.days import END_DAY
+from shared.domain.recurrence.days import END_DAY, FIRST_DAY
 from shared.domain.recurrence.expression import Expression, compile_expression
 from shared.domain.recurrence.policies import DstGap, DstOverlap
 from shared.domain.recurrence.zone import stretches
 
+FIRST_SECOND = (FIRST_DAY + 1) * 86_400
 LAST_SECOND = END_DAY * 86_400
-"""The calendar's end, 2200-01-01: nothing local is searched beyond it."""
+"""The calendar's bounds, 1900-01-02 and 2200-01-01: no cron occurrence is found outside them."""
 
 
 class Plan(Protocol):
@@ -75,7 +76,7 @@ class CronPlan:
             latest = min(latest, self._own_to[stretch] - 1)
             found = self.expression.previous_minute(latest // 60) * 60
             if found >= self._own_from[stretch]:
-                return found - self._offsets[stretch] if found > -LAST_SECOND else None
+                return found - self._offsets[stretch] if found >= FIRST_SECOND else None
             if found >= self._gap_from[stretch]:
                 return self._starts[stretch]
             stretch -= 1

@@ -111,7 +111,7 @@ def _check_expression(frequency: Frequency | None, expression: object, problems:
             problems.append(Problem(field, None, "cron needs cron_expression, such as 0 2 * * *"))
         return
     if not isinstance(expression, str):
-        problems.append(Problem(field, expression, "a cron expression is a text of 5 fields", "0 2 * * *"))
+        problems.append(Problem(field, expression, "a cron expression is a text of 5 fields"))
         return
     if frequency not in (Frequency.CRON, None):
         message = f"{frequency} sets its own times: leave cron_expression out, or make the frequency cron"
