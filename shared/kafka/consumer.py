@@ -79,12 +79,11 @@ class GroupConsumer:
         prefix: str,
         group: str,
         instance: str,
-        *,
-        on_lost: Callable[[str, int], None] = lambda _topic, _partition: None,
     ) -> None:
-        """`group` is without prefix. `on_lost(topic, partition)`: forget the unfinished records of that partition."""
+        """`group` is without prefix."""
         self._prefix = prefix
-        self._on_lost = on_lost
+        self.on_lost: Callable[[str, int], None] = lambda _topic, _partition: None
+        """Called with (topic, partition) when it goes away: forget its unfinished records."""
         self._progress: dict[tuple[str, int], Progress] = {}
         self._paused: set[str] = set()
         self._stopped: str | None = None
@@ -236,7 +235,7 @@ class GroupConsumer:
     def _forget(self, keys: list[tuple[str, int]]) -> None:
         for key in keys:
             self._progress.pop(key, None)
-            self._on_lost(*key)
+            self.on_lost(*key)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError.FENCED_INSTANCE_ID:

@@ -1,0 +1,1 @@
+"""The worker: takes due runs from Kafka, claims each attempt once, executes it, and answers with its result."""

@@ -1,0 +1,244 @@
+"""What became of each attempt: published to `runs.results`, and once Kafka has it, noted on the claim.
+
+The executor calls `begun` and `ended`. A thread of its own runs the acknowledgements, marks claims ended in batches,
+and hands the records back to the intake, which commits their offsets: in this order, so that a crash repeats or
+rescues, and never loses an end.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded
+from shared import clock
+from shared.domain.retry import RetryPolicy, delay_before_next
+from shared.events.envelope import Event, Message, encode, ended_id, started_id
+from shared.events.topics import RUNS_RESULTS
+from shared.events.types import EventData, RunCancelled, RunDue, RunFailed, RunStarted, RunSucceeded
+from shared.kafka.consumer import Record
+from shared.kafka.producer import Producer, QueueFull
+from shared.process import Process
+from shared.storage import claims
+from shared.storage.database import Connection, Database, DatabaseUnavailable
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import FAULTS
+
+log = get_logger(__name__)
+
+_BATCH = 1_000
+_RETRY_SECONDS = 0.5
+
+
+class Results:
+    """Publishes ends and follows them until claim and offset know of them."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        database: Database,
+        process: Process,
+        worker: str,
+        instance: str,
+        give_up: Callable[[Attempt, Failed], None],
+    ) -> None:
+        """`give_up(attempt, failure)` puts the run aside on runs.dead when it will not be tried again."""
+        self._producer = producer
+        self._database = database
+        self._process = process
+        self._worker = worker
+        self._instance = instance
+        self._source = f"/commandcenter/worker/{instance}"
+        self._give_up = give_up
+        self._acknowledged: deque[tuple[int, int, bool, Record]] = deque()
+        self._handed_back: deque[Attempt] = deque()
+        self._finished: deque[Record] = deque()
+        self._unacknowledged = 0
+        self._count = threading.Lock()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="results", daemon=True)
+
+    def start(self) -> None:
+        """Follow acknowledgements from now on."""
+        self._thread.start()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Ends published and not yet noted everywhere."""
+        return self._unacknowledged
+
+    def finished(self) -> list[Record]:
+        """The records whose attempts are over for good, since the last call; for the intake's thread."""
+        records = []
+        while self._finished:
+            records.append(self._finished.popleft())
+        return records
+
+    def begun(self, attempt: Attempt) -> None:
+        """Execution begins."""
+        due = attempt.due
+        data = RunStarted.model_construct(
+            **_identity(due), worker=self._instance, started_at=attempt.started_at or clock.now()
+        )
+        self._send(self._message(attempt, started_id(due.job_id, due.attempt), data), None)
+
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """The attempt is over."""
+        with self._count:
+            self._unacknowledged += 1
+        if isinstance(outcome, NotBegun):
+            self._handed_back.append(attempt)
+            return
+        now = clock.now()
+        data = self._data(attempt, outcome, now)
+        will_retry = isinstance(data, RunFailed) and data.will_retry
+        if isinstance(outcome, Failed):
+            self._note_failure(attempt, outcome, will_retry)
+        name = data.TYPE.split(".")[-2]
+        message = self._message(attempt, ended_id(attempt.due.job_id, attempt.due.attempt, name, "worker"), data)
+        self._publish(message, attempt, will_retry)
+
+    def drain(self, seconds: float) -> int:
+        """Wait until everything is acknowledged and noted; returns how much is not."""
+        deadline = clock.monotonic() + seconds
+        while self._unacknowledged and clock.monotonic() < deadline:
+            self._done.wait(0.02)
+        left = self._unacknowledged
+        self._done.set()
+        self._thread.join(5.0)
+        self._process.quiet("results")
+        return left
+
+    def _publish(self, message: Message, attempt: Attempt, will_retry: bool) -> None:
+        def delivered(error: str | None) -> None:
+            if error is None:
+                self._acknowledged.append((*attempt.key, will_retry, attempt.record))
+            else:
+                # Nothing is known of this message: it may be in Kafka. A repeat carries the same event id.
+                FAULTS.labels("worker", "result_not_delivered").inc()
+                log.warning(
+                    "Kafka has not taken a result yet; sending it again",
+                    action="run.result_repeated",
+                    schedule_id=attempt.due.schedule_id,
+                    job_id=attempt.due.job_id,
+                    error=error,
+                )
+                self._publish(message, attempt, will_retry)
+
+        self._send(message, delivered)
+
+    def _send(self, message: Message, delivered: Callable[[str | None], None] | None) -> None:
+        while True:
+            try:
+                self._producer.send(message, delivered)
+                return
+            except QueueFull:
+                self._done.wait(0.05)  # acknowledgements run on their own thread and make room
+
+    def _follow(self) -> None:
+        while not self._done.is_set() or self._acknowledged:
+            self._process.beat("results", 60.0)
+            self._producer.poll(0.01)
+            self._note_ended()
+            self._note_handed_back()
+            if self._producer.fatal is not None:
+                self._process.fail()
+                self._done.wait(1.0)
+
+    def _note_ended(self) -> None:
+        while self._acknowledged:
+            batch = [self._acknowledged[at] for at in range(min(_BATCH, len(self._acknowledged)))]
+            ended = {one[:3] for one in batch}
+            if not self._try(partial(claims.end, ended=ended)):
+                return
+            for one in batch:
+                self._acknowledged.popleft()
+                self._finished.append(one[3])
+            self._settle(len(batch))
+
+    def _note_handed_back(self) -> None:
+        batch = list(self._handed_back)
+        if batch and self._try(
+            lambda connection: claims.hand_back(connection, self._worker, [one.key for one in batch])
+        ):
+            for _ in batch:
+                self._handed_back.popleft()  # its record is not finished: it comes again, here or elsewhere
+            self._settle(len(batch))
+
+    def _try(self, statement: Callable[[Connection], None]) -> bool:
+        try:
+            with self._database.transaction() as connection:
+                statement(connection)
+        except DatabaseUnavailable as error:
+            log.warning("Ends cannot be noted; trying again", action="database.unavailable", error=str(error))
+            self._done.wait(_RETRY_SECONDS)
+            return False
+        return True
+
+    def _settle(self, count: int) -> None:
+        with self._count:
+            self._unacknowledged -= count
+
+    def _note_failure(self, attempt: Attempt, failure: Failed, will_retry: bool) -> None:
+        due = attempt.due
+        log.warning(
+            f"Attempt {due.attempt} of job {due.job_id} failed: {failure.error}",
+            action="run.failed",
+            schedule_id=due.schedule_id,
+            job_id=due.job_id,
+            task_type=due.task_type,
+            reason=str(failure.reason),
+            will_retry=will_retry,
+        )
+        if not will_retry:
+            self._give_up(attempt, failure)
+
+    def _message(self, attempt: Attempt, event_id: str, data: EventData) -> Message:
+        due = attempt.due
+        event = Event(event_id, self._source, clock.now(), data, due.schedule_id, due.job_id, attempt.traceparent)
+        return encode(RUNS_RESULTS.name, event)
+
+    def _data(self, attempt: Attempt, outcome: Succeeded | Failed | Cancelled, now: datetime) -> EventData:
+        due, started = attempt.due, attempt.started_at
+        common: dict[str, Any] = {
+            **_identity(due),
+            "worker": self._instance,
+            "started_at": started,
+            "finished_at": now,
+            "duration_seconds": None if started is None else max(0.0, clock.monotonic() - attempt.started_monotonic),
+        }
+        match outcome:
+            case Succeeded(result, artifacts):
+                return RunSucceeded.model_construct(**common, result=result, artifacts=artifacts)
+            case Cancelled(reason):
+                return RunCancelled.model_construct(**common, reason=reason)
+            case Failed():
+                delay = delay_before_next(
+                    RetryPolicy(due.max_attempts, due.retry_first_seconds, due.retry_cap_seconds),
+                    due.job_id,
+                    due.attempt,
+                    permanent=outcome.permanent,
+                    retry_after=outcome.retry_after,
+                )
+                return RunFailed.model_construct(
+                    **common,
+                    error=outcome.error,
+                    reason=str(outcome.reason),
+                    will_retry=delay is not None,
+                    next_attempt_at=None if delay is None else now + delay,
+                    result=outcome.result,
+                    artifacts=outcome.artifacts,
+                )
+
+
+def _identity(due: RunDue) -> dict[str, Any]:
+    return {
+        "job_id": due.job_id,
+        "attempt": due.attempt,
+        "schedule_id": due.schedule_id,
+        "project_id": due.project_id,
+        "task_type": due.task_type,
+        "scheduled_for": due.scheduled_for,
+    }

@@ -1,0 +1,45 @@
+"""The worker's settings: the only reader of its environment."""
+
+import socket
+
+from pydantic import Field
+
+from shared.settings import SharedSettings
+
+
+class Settings(SharedSettings):
+    """Every field is `COMMANDCENTER_<NAME>` in the environment."""
+
+    worker_port: int = Field(default=8002, ge=0, le=65_535)
+    worker_task_types: str = Field(default="", description="Comma-separated; empty: every type this worker knows.")
+    worker_concurrency: dict[str, int] = Field(default_factory=dict, description='JSON: {"analysis": 2}; per type.')
+    worker_lease_seconds: float = Field(default=20.0, gt=0)
+    worker_heartbeat_seconds: float = Field(default=5.0, gt=0)
+    worker_grace_seconds: float = Field(default=8.0, ge=0, description="For running attempts after a stop signal.")
+    worker_cancel_grace_seconds: float = Field(default=2.0, ge=0, description="Before a cancelled attempt is killed.")
+    worker_memory_limit_mb: int = Field(default=4096, ge=64, description="Address space of one child process.")
+    worker_result_limit_bytes: int = Field(default=262_144, ge=1024)
+    worker_artifact_limit_bytes: int = Field(default=1 << 30, ge=1024)
+    worker_unacknowledged_limit: int = Field(default=20_000, ge=1, description="Results not yet in Kafka.")
+
+    allow_local_repositories: bool = Field(default=True, description="Repository URLs may be local paths.")
+    allow_private_networks: bool = Field(default=False, description="Targets and repositories on private addresses.")
+    allow_loopback: bool = Field(default=True, description="Targets on this machine itself; turn off when shared.")
+    repository_limit_mb: int = Field(default=2048, ge=1)
+    repository_timeout_seconds: int = Field(default=600, ge=1)
+
+    @property
+    def instance_name(self) -> str:
+        """The name that survives a restart: of this replica on this host, told apart by its port."""
+        return self.instance or f"{socket.gethostname()}-{self.worker_port}"
+
+    @property
+    def store_url(self) -> str:
+        """Where artifacts go."""
+        return self.artifacts_url or str(self.home.absolute() / "artifacts")
+
+    @property
+    def task_types(self) -> frozenset[str] | None:
+        """The types to serve, None for all."""
+        names = {name.strip() for name in self.worker_task_types.split(",")} - {""}
+        return frozenset(names) or None

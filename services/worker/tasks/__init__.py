@@ -1,0 +1,1 @@
+"""The built-in task types, one handler a file. Heavy libraries are imported inside the handlers, in child processes."""

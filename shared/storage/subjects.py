@@ -1,0 +1,66 @@
+"""The rows that runs are about, read by the worker: jobs by id, repositories, webhooks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What identifies a job in events."""
+
+    job_id: int
+    attempt: int
+    schedule_id: int
+    project_id: int
+    task_type: str
+    scheduled_for: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A registered repository."""
+
+    repository_id: int
+    project_id: int
+    name: str
+    url: str
+    default_branch: str | None
+
+
+_JOB = text(
+    "SELECT id, attempt, schedule_id, project_id, task_type, scheduled_for FROM jobs"
+    " WHERE id = :job_id AND status IN ('queued', 'running', 'retrying')"
+)
+_REPOSITORY = text(
+    "SELECT id, project_id, name, url, default_branch FROM repositories WHERE id = :id AND deleted_at IS NULL"
+)
+_REPOSITORIES = text(
+    "SELECT id, project_id, name, url, default_branch FROM repositories"
+    " WHERE project_id = :project_id AND deleted_at IS NULL ORDER BY id"
+)
+_LEASE_HOLDER = text("SELECT holder FROM leases WHERE name = :name AND expires_at > clock_timestamp()")
+
+
+def lease_holder(connection: Connection, name: str) -> str | None:
+    """Who holds a lease that has not expired."""
+    row = connection.execute(_LEASE_HOLDER, {"name": name}).first()
+    return None if row is None else str(row.holder)
+
+
+def open_job(connection: Connection, job_id: int) -> JobFacts | None:
+    """A job that has not ended, by its id alone."""
+    row = connection.execute(_JOB, {"job_id": job_id}).first()
+    return None if row is None else JobFacts(*row)
+
+
+def repository(connection: Connection, repository_id: int) -> Repository | None:
+    """A repository that has not been deleted."""
+    row = connection.execute(_REPOSITORY, {"id": repository_id}).first()
+    return None if row is None else Repository(*row)
+
+
+def repositories(connection: Connection, project_id: int) -> list[Repository]:
+    """Every repository of a project."""
+    return [Repository(*row) for row in connection.execute(_REPOSITORIES, {"project_id": project_id})]
