@@ -19,7 +19,7 @@ from shared.domain.recurrence.search import (
     next_after_many,
     occurrences,
 )
-from shared.domain.recurrence.tzdb import tzdb_source, tzdb_version
+from shared.domain.recurrence.tzdb import tzdb_newer, tzdb_source, tzdb_version
 from shared.domain.recurrence.validation import problem_if_past
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "next_after_many",
     "occurrences",
     "problem_if_past",
+    "tzdb_newer",
     "tzdb_source",
     "tzdb_version",
 ]

@@ -43,7 +43,7 @@ def tzdb_version() -> str:
     """The release of the database in use, such as `2026a`; a fingerprint of its files where it names none."""
     directory = _system_directory()
     if directory is None:
-        return str(import_module("tzdata").IANA_VERSION)
+        return _wheel_version()
     for name, pattern in _VERSION_FILES:
         file = directory / name
         if file.is_file() and (found := re.match(pattern, file.read_text(errors="replace")[:200])):
@@ -52,6 +52,17 @@ def tzdb_version() -> str:
     for zone in sorted(zone_names()):
         digest.update(_zone_file(zone))
     return f"unknown-{digest.hexdigest()}"
+
+
+@cache
+def tzdb_newer() -> str | None:
+    """The wheel's release where it is newer than the one in use: worth a warning when a service starts."""
+    used, other = tzdb_version(), _wheel_version()
+    return other if used.startswith("2") and other > used else None
+
+
+def _wheel_version() -> str:
+    return str(import_module("tzdata").IANA_VERSION)
 
 
 @cache

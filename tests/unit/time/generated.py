@@ -37,7 +37,7 @@ def _item(random: Random, low: int, high: int, names: tuple[str, ...] = ()) -> s
         return f"*/{random.randint(1, high)}"
     last = random.randint(first, high)
     span = f"{written(first)}-{written(last)}"
-    return span if form < 0.85 or first == last else f"{span}/{random.randint(1, 12)}"
+    return span if form < 0.85 else f"{span}/{random.randint(1, 12)}"
 
 
 def _field(random: Random, low: int, high: int, star: float, names: tuple[str, ...] = ()) -> str:

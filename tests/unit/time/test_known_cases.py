@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from shared.domain.recurrence import Recurrence, next_after
+from shared.domain.recurrence import Recurrence, count_between, next_after, occurrences
 from tests.unit.time.generated import following
 
 
@@ -126,6 +126,13 @@ def test_around_changes_of_the_clock(expression, zone, start, expected):
     later = following(recurrence, instant).astimezone(ZoneInfo(zone))
     if not expected:
         assert later.date() > datetime.fromisoformat(start).date()
+
+
+def test_a_gap_whose_end_is_due_anyway_counts_once():
+    recurrence = Recurrence.build(frequency="cron", cron_expression="0 2,3 * * *", timezone=NEW_YORK)
+    before, after = datetime(2025, 3, 9, tzinfo=UTC), datetime(2025, 3, 10, tzinfo=UTC)
+    assert list(occurrences(recurrence, before, after)) == [datetime(2025, 3, 9, 7, tzinfo=UTC)]
+    assert count_between(recurrence, before, after) == 1
 
 
 def test_daily_never_loses_a_day_anywhere():

@@ -7,7 +7,7 @@ import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.recurrence import (
@@ -179,6 +179,7 @@ def test_the_calendars_end_is_the_end():
     assert next_after(interval, datetime(9999, 12, 31, tzinfo=UTC)) is None
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     st.integers(0, 86_400),
     st.integers(1, 10**12),
@@ -193,6 +194,13 @@ def test_jitter_is_fixed_bounded_and_never_past_the_next(jitter, schedule_id, oc
     assert occurrence + delay < following
     assert delay == jitter_delay(recurrence, schedule_id, occurrence, following)
     assert jitter_delay(recurrence, schedule_id, occurrence, None) <= timedelta(seconds=jitter)
+
+
+def test_jitter_as_long_as_the_wait_still_comes_before_the_next():
+    recurrence = Recurrence.build(frequency="daily", jitter_seconds=60)
+    following = NOON + timedelta(milliseconds=3)
+    delays = {jitter_delay(recurrence, number, NOON, following) for number in range(200)}
+    assert delays == {timedelta(milliseconds=number) for number in range(3)}
 
 
 def test_jitter_spreads_evenly():

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from shared.domain.recurrence import tzdb_source, tzdb_version
+from shared.domain.recurrence import tzdb_newer, tzdb_source, tzdb_version
 from shared.domain.recurrence.posix_rule import rule_changes
 from shared.domain.recurrence.tzdb import zone_names
 from shared.domain.recurrence.zone import clock
@@ -55,6 +55,7 @@ def test_the_database_says_which_it_is():
     assert tzdb_source() in ("system", "wheel")
     assert tzdb_version()[:2] == "20"
     assert len(zone_names()) > 400
+    assert (tzdb_newer() or "9") > tzdb_version()
 
 
 def test_no_zone_means_this_machines_own():
