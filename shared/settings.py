@@ -3,6 +3,7 @@
 Each service's own settings extend them and are the only reader of the environment.
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -41,3 +42,13 @@ class SharedSettings(BaseSettings):
         if not url.startswith("postgresql+psycopg2://"):
             raise ValueError("a PostgreSQL address is needed: postgresql://user:password@host:port/database")
         return url
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the services: then local conveniences are on by default."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

@@ -24,7 +24,12 @@ class Settings(SharedSettings):
 
     allow_local_repositories: bool = Field(default=True, description="Repository URLs may be local paths.")
     allow_private_networks: bool = Field(default=False, description="Targets and repositories on private addresses.")
-    allow_loopback: bool = Field(default=True, description="Targets on this machine itself; turn off when shared.")
+    allow_loopback: bool | None = Field(
+        default=None, description="Targets on this machine itself; default: while the host is loopback."
+    )
+    secrets_key: str | None = Field(
+        default=None, description="32 bytes as base64 that open stored secrets, the api's; default: a file in the home."
+    )
     repository_limit_mb: int = Field(default=2048, ge=1)
     repository_timeout_seconds: int = Field(default=600, ge=1)
 
@@ -32,6 +37,11 @@ class Settings(SharedSettings):
     def instance_name(self) -> str:
         """The name that survives a restart: of this replica on this host, told apart by its port."""
         return self.instance or f"{socket.gethostname()}-{self.worker_port}"
+
+    @property
+    def loopback_addresses(self) -> bool:
+        """Whether runs may connect to this machine itself."""
+        return self.on_loopback if self.allow_loopback is None else self.allow_loopback
 
     @property
     def store_url(self) -> str:

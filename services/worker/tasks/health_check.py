@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.worker.addresses import AddressRefused, AddressRules, NameUnknown, resolve
-from services.worker.pinned_http import RequestFailed, RequestRefused, request
 from services.worker.task import PermanentError, TaskContext, TemporaryError, task
 from shared import clock
 from shared.events.task_types import HealthCheckParameters
+from shared.net.addresses import AddressRefused, AddressRules, NameUnknown
+from shared.net.connection import connect
+from shared.net.pinned_http import RequestFailed, RequestRefused, request
 from shared.storage import subjects
 from shared.storage.database import DatabaseUnavailable
 
@@ -74,10 +75,9 @@ def _outside(target: str, context: TaskContext, timeout_seconds: float) -> _Prob
 async def _tcp(target: str, rules: AddressRules) -> dict[str, Any]:
     parts = urlsplit(target)
     host, port = parts.hostname or "", parts.port or 0
-    address = await resolve(host, port, rules)
-    _reader, writer = await asyncio.open_connection(address, port)
-    writer.transport.abort()
-    return {"address": address}
+    connected = await connect(host, port, rules)
+    connected.close()
+    return {"address": connected.address}
 
 
 async def _http(target: str, rules: AddressRules, timeout_seconds: float) -> dict[str, Any]:
