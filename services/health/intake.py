@@ -70,9 +70,14 @@ class Intake:
         """Whether recording waits for a server, or has stopped for good: then no progress is no surprise."""
 
     async def run(self, queue: EventQueue) -> None:
-        """Take and record until the task is cancelled."""
+        """Take and record until the task is cancelled or the stream ends, which it does only when the service does."""
         while True:
-            event = await queue.get()
+            try:
+                event = await queue.get()
+            except StopAsyncIteration:
+                if self._ending.is_set():
+                    return
+                raise RuntimeError("Faust has ended the stream") from None
             if self._ending.is_set():
                 await asyncio.Event().wait()  # what is not begun is read again after the restart
             self._idle.clear()

@@ -14,28 +14,30 @@ BEGINNING = bytes(32)
 
 FIELDS = (
     "event_id", "at", "action", "actor", "address", "project_id", "schedule_id", "job_id", "attempt", "detail",
+    "chain", "place",
 )  # fmt: skip
 """The columns a hash covers. `recorded_at` is the database's own note and stays outside."""
 
 
-def link(previous: bytes, chain: str, place: int, entry: dict[str, object]) -> bytes:
-    """The hash of an entry (its FIELDS; `at` an aware datetime, `detail` JSON) behind `previous`.
+def body(entry: dict[str, object]) -> bytes:
+    """What is hashed of an entry (its FIELDS; `at` an aware datetime, `detail` canonical): JSON with sorted keys."""
+    at = entry["at"]
+    if isinstance(at, datetime):
+        entry = {**entry, "at": at.astimezone(UTC)}
+    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
 
-    Canonical JSON with sorted keys. Whole numbers lose their decimal point: `jsonb` gives 1e3 back as 1000.
-    """
-    content = {field: canonical(entry[field]) for field in FIELDS}
-    body = orjson.dumps({"chain": chain, "place": place, **content}, option=orjson.OPT_SORT_KEYS)
+
+def link(previous: bytes, body: bytes) -> bytes:
+    """The hash of an entry behind the hash of the one before it."""
     return hashlib.sha256(previous + body).digest()
 
 
 def canonical(value: object) -> object:
-    """The one form of a JSON value that survives storage."""
+    """The one form of a JSON value that survives storage: `jsonb` gives 1e3 back as 1000."""
     if isinstance(value, dict):
         return {name: canonical(item) for name, item in value.items()}
     if isinstance(value, list):
         return [canonical(item) for item in value]
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, float) and value.is_integer():
         return _whole(int(value))
     if isinstance(value, int) and not isinstance(value, bool):

@@ -36,7 +36,7 @@ class JobRow:
     max_attempts: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """A job's new state. None leaves the stored value, except `next_attempt_at`, which is set as it is."""
 
