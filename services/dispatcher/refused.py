@@ -1,0 +1,124 @@
+"""Settles messages that Kafka did not take: sends temporary failures again, and puts aside what is refused for good.
+
+Called by the relay for a row some of whose messages failed. A message refused for good goes to runs.dead with the
+reason, its job ends as failed (`dead_lettered`), and the row in the outbox is replaced by what remains to be published,
+in one transaction: a crash in between loses neither.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import orjson
+
+from services.dispatcher.encoding import decode_row, encode, row_text
+from shared.domain.job import FailureReason
+from shared.events.due import SOURCE
+from shared.events.envelope import Event, Message, ended_id
+from shared.events.envelope import encode as encode_event
+from shared.events.topics import RUNS_DEAD, RUNS_RESULTS
+from shared.events.types import RunDue, RunFailed
+from shared.kafka.publisher import Failure, Outgoing, Publisher
+from shared.storage import relay as outbox
+from shared.storage.giving_way import block
+from shared.storage.session import Session
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import DEAD_LETTERS
+
+log = get_logger(__name__)
+
+ALONE_SECONDS = 10.0
+BLOCKED_BY = "cancelled:dead_lettered"
+MOST_VALUE = 500_000
+"""Characters of a refused value that the dead letter keeps: it may have been refused for its size."""
+
+
+def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequence[Failure]) -> list[Outgoing]:
+    """What of row `row_id` remains to be published after these failures, stored in the row's place if it is new."""
+    text = outbox.read_one(session, row_id)
+    if text is None:
+        return []
+    failed = {(one.key, one.value): one for one in failures}
+    remaining: list[Outgoing] = []
+    letters: list[Message] = []
+    blocked: list[tuple[int, int, int, datetime]] = []
+    now: datetime = session.execute("SELECT clock_timestamp()")[0][0]
+    for message in decode_row(text):
+        failure = failed.get((message.key, message.value))
+        if failure is None:
+            continue
+        if failure.alone:
+            # One oversized message can take a whole record batch down with it: only what fails alone is at fault.
+            failure = publisher.publish_alone(message, ALONE_SECONDS)
+            if failure is None:
+                continue
+        if not failure.permanent:
+            remaining.append(message)
+            continue
+        letters.append(_letter(message, failure.sentence, now))
+        end = _job_end(message, failure.sentence, now)
+        if end is not None:
+            letters.append(end[0])
+            blocked.append(end[1])
+        log.error(
+            "Kafka refuses a message for good, it was put aside on runs.dead: %s",
+            failure.sentence,
+            action="relay.dead_letter",
+            schedule_id=message.key or None,
+            topic=message.topic,
+        )
+        DEAD_LETTERS.labels("relay", "refused").inc()
+    if not letters:
+        return remaining
+    everything = [*remaining, *encode(letters).messages]
+    session.execute("BEGIN")
+    if blocked:
+        block(session, blocked, BLOCKED_BY)
+    outbox.replace(session, row_id, len(everything), row_text(everything))
+    session.execute("COMMIT")
+    return everything
+
+
+def unreadable(text: str, sentence: str) -> Outgoing:
+    """The dead letter for an outbox row that is not what writers may store."""
+    headers: list[tuple[str, str | bytes | None]] = [
+        ("dead_reason", f"an outbox row could not be read: {sentence}"),
+        ("dead_consumer", "relay"),
+    ]
+    return Outgoing(RUNS_DEAD.name, "", headers, text[:MOST_VALUE])
+
+
+def _letter(message: Outgoing, sentence: str, now: datetime) -> Message:
+    """The dead letter of a message: its own headers, ours, and its value as far as that may travel."""
+    headers = {name: str(value) for name, value in message.headers} | {
+        "dead_reason": sentence,
+        "dead_consumer": "relay",
+        "dead_at": now.isoformat(),
+        "dead_topic": message.topic,
+    }
+    value = message.value
+    if value is not None and len(value) > MOST_VALUE:
+        headers["dead_truncated"] = str(len(value))
+        value = value[:MOST_VALUE]
+    return Message(RUNS_DEAD.name, message.key, headers, value)
+
+
+def _job_end(message: Outgoing, sentence: str, now: datetime) -> tuple[Message, tuple[int, int, int, datetime]] | None:
+    """The failure of the job whose run.due cannot be published, and the attempt to block."""
+    if dict(message.headers).get("ce_type") != RunDue.TYPE or message.value is None:
+        return None
+    due = RunDue.model_validate(orjson.loads(message.value))
+    data = RunFailed(
+        job_id=due.job_id,
+        attempt=due.attempt,
+        schedule_id=due.schedule_id,
+        project_id=due.project_id,
+        task_type=due.task_type,
+        scheduled_for=due.scheduled_for,
+        finished_at=now,
+        error=f"The event that starts this job could not be published: {sentence}",
+        reason=FailureReason.DEAD_LETTERED.value,
+        will_retry=False,
+    )
+    event_id = ended_id(due.job_id, due.attempt, "failed", "dispatcher")
+    event = Event(event_id, SOURCE, now, data, due.schedule_id, due.job_id)
+    return encode_event(RUNS_RESULTS.name, event), (due.job_id, due.attempt, due.schedule_id, due.scheduled_for)

@@ -1,0 +1,277 @@
+"""The rescue: everything a job needs the dispatcher for after its dispatch, so that everything ends.
+
+Publishes retries that are due and held jobs whose turn has come, ends attempts of lost workers and jobs that nobody
+started, and keeps partitions ahead. One thread, one fenced transaction a kind; each look costs an index step when there
+is nothing to do. Searches that have no index of their own are spaced by what they cost (a two-hundredth of the time).
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from services.dispatcher.giving_way import cancelled
+from services.dispatcher.leadership import LEASE, Leadership
+from shared import clock
+from shared.domain.job import FailureReason
+from shared.domain.retry import RetryPolicy, delay_before_next
+from shared.events.due import SOURCE, due_message
+from shared.events.envelope import Event, Message, encode, ended_id
+from shared.events.topics import RUNS_RESULTS
+from shared.events.types import RunFailed
+from shared.process import Process
+from shared.storage import dispatch, partitions, rescue
+from shared.storage.database import DatabaseUnavailable
+from shared.storage.dispatch import OpenJob
+from shared.storage.giving_way import block
+from shared.storage.rescue import HeldJob, LostRun
+from shared.storage.session import Session, StatementRefused
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import FAULTS, RESCUED, RETRIES, SCHEDULES_DUE
+
+log = get_logger(__name__)
+
+MOST_A_TURN = 500
+LEAST_BETWEEN = 1.0
+COST_SHARE = 200
+NEVER_STARTED_BY = "cancelled:never_started"
+DEADLINE_BY = "cancelled:deadline"
+Messages = list[Message]
+
+
+class Rescue:
+    """One thread; `woken` makes it look for held jobs at once."""
+
+    def __init__(
+        self,
+        session: Session,
+        leadership: Leadership,
+        process: Process,
+        *,
+        store: Callable[[Session, Sequence[Message]], None],
+        committed: Callable[[], None],
+        poll_seconds: float,
+    ) -> None:
+        """`store` puts messages into the outbox of the open transaction; `committed` wakes the relay."""
+        self._session = session
+        self._leadership = leadership
+        self._process = process
+        self._store = store
+        self._committed = committed
+        self._poll_seconds = poll_seconds
+        self.woken = threading.Event()
+        self.partitions: str | None = None
+        """None while partitions reach seven days ahead, else one sentence."""
+        self._stop = threading.Event()
+        self._not_before: dict[str, float] = {}
+        self._partitions_for: object = None
+        self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the thread waits for leadership."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the transaction in hand."""
+        self._stop.set()
+        self.woken.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._process.beat("rescue", 120)
+            epoch = self._leadership.wait(0.5)
+            if epoch is None:
+                self._partitions_for = None
+                continue
+            try:
+                pause = self._turn(epoch)
+            except (DatabaseUnavailable, StatementRefused) as error:
+                log.warning("The rescue is interrupted, trying again: %s", error, action="rescue.interrupted")
+                FAULTS.labels("dispatcher", "rescue_database").inc()
+                self._session.close()
+                pause = self._poll_seconds
+            self.woken.wait(pause)
+            self.woken.clear()
+        self._session.close()
+
+    def _turn(self, epoch: int) -> float:
+        """Look after everything once; returns the seconds until the next look."""
+        full = self._each(epoch, self._retries)
+        full |= self._each(epoch, self._held)
+        full |= self._spaced("lost", epoch, self._lost)
+        full |= self._spaced("never_started", epoch, self._never_started)
+        now = self._session.execute("SELECT clock_timestamp()")[0][0]
+        self._keep_partitions(now)
+        self._count_due()
+        if full:
+            return 0.0
+        due = rescue.next_retry_at(self._session)
+        seconds = self._poll_seconds if due is None else (due - now).total_seconds()
+        return min(self._poll_seconds, max(0.0, seconds))
+
+    def _each(self, epoch: int, work: Callable[[datetime], tuple[Messages, bool]]) -> bool:
+        """Run one kind of work in a fenced transaction; returns whether there is more of it."""
+        now = dispatch.begin(self._session, LEASE, self._leadership.holder, epoch)
+        if now is None:
+            self._leadership.lost(epoch)
+            return False
+        messages, full = work(now)
+        if messages:
+            self._store(self._session, messages)
+            self._session.execute("COMMIT")
+            self._committed()
+        else:
+            self._session.execute("ROLLBACK")
+        return full
+
+    def _spaced(self, name: str, epoch: int, work: Callable[[datetime], tuple[Messages, bool]]) -> bool:
+        began = clock.monotonic()
+        if began < self._not_before.get(name, 0.0):
+            return False
+        full = self._each(epoch, work)
+        ended = clock.monotonic()
+        self._not_before[name] = ended + max(LEAST_BETWEEN, COST_SHARE * (ended - began))
+        if full:
+            self._not_before[name] = 0.0
+        return full
+
+    def _retries(self, now: datetime) -> tuple[Messages, bool]:
+        runs = rescue.take_retries(self._session, now, MOST_A_TURN)
+        RETRIES.inc(len(runs))
+        return [due_message(run, now) for run in runs], len(runs) == MOST_A_TURN
+
+    def _held(self, now: datetime) -> tuple[Messages, bool]:
+        jobs = rescue.held_jobs(self._session, MOST_A_TURN)
+        if not jobs:
+            return [], False
+        definitions = {one.id: one for one in dispatch.definitions(self._session, [job.schedule_id for job in jobs])}
+        late: list[HeldJob] = []
+        ready: list[HeldJob] = []
+        for job in jobs:
+            definition = definitions.get(job.schedule_id)
+            deadline = definition.start_deadline_seconds if definition else None
+            expired = deadline is not None and now - job.scheduled_for > timedelta(seconds=deadline)
+            (late if expired else ready).append(job)
+        messages = [due_message(run, now) for run in rescue.release(self._session, now, ready)] if ready else []
+        if late:
+            attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in late]
+            blocked = block(self._session, attempts, DEADLINE_BY)
+            messages += [cancelled(_open(job), "deadline", now) for job in late if job.job_id in blocked]
+        return messages, len(jobs) == MOST_A_TURN
+
+    def _lost(self, now: datetime) -> tuple[Messages, bool]:
+        """Claims whose worker no longer renews them: the attempt has failed, the retry policy says what follows."""
+        runs = rescue.lost_runs(self._session, MOST_A_TURN)
+        ended: list[tuple[int, int, bool]] = []
+        messages: Messages = []
+        for run in runs:
+            failure = _worker_lost(run, now)
+            ended.append((run.job_id, run.attempt, failure is not None and failure.will_retry))
+            if failure is not None:
+                messages.append(_failed(failure))
+            log.warning(
+                "Job %s lost its worker %s during attempt %s",
+                run.job_id,
+                run.worker,
+                run.attempt,
+                action="rescue.worker_lost",
+                schedule_id=run.schedule_id,
+                job_id=run.job_id,
+            )
+        if ended:
+            rescue.end_lost(self._session, ended)
+            RESCUED.labels(FailureReason.WORKER_LOST.value).inc(len(ended))
+        return messages, len(runs) == MOST_A_TURN
+
+    def _never_started(self, now: datetime) -> tuple[Messages, bool]:
+        """Jobs nobody has claimed within their queue timeout: nobody may claim them any more."""
+        jobs = list(map(OpenJob._make, rescue.never_started(self._session, MOST_A_TURN)))
+        if not jobs:
+            return [], False
+        attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in jobs]
+        blocked = block(self._session, attempts, NEVER_STARTED_BY)
+        messages: Messages = []
+        for job in jobs:
+            if job.job_id in blocked:
+                messages.append(_failed(_never_started(job, now)))
+                log.warning(
+                    "Job %s was never started within its queue timeout",
+                    job.job_id,
+                    action="rescue.never_started",
+                    schedule_id=job.schedule_id,
+                    job_id=job.job_id,
+                )
+        RESCUED.labels(FailureReason.NEVER_STARTED.value).inc(len(messages))
+        return messages, len(jobs) == MOST_A_TURN
+
+    def _keep_partitions(self, now: datetime) -> None:
+        """Once a day, and once after a change of leadership."""
+        today = now.date()
+        if self._partitions_for == today or clock.monotonic() < self._not_before.get("partitions", 0.0):
+            return
+        try:
+            made = partitions.ensure_ahead(self._session, today)
+        except StatementRefused as error:
+            self.partitions = f"partitions could not be created: {error}"
+            log.warning("Partitions could not be created ahead: %s", error, action="partitions.failed")
+            FAULTS.labels("dispatcher", "partitions").inc()
+            self._not_before["partitions"] = clock.monotonic() + 60
+            return
+        self._partitions_for, self.partitions = today, None
+        if made:
+            log.info("Created %s partitions ahead", made, action="partitions.created")
+
+    def _count_due(self) -> None:
+        if clock.monotonic() >= self._not_before.get("count", 0.0):
+            SCHEDULES_DUE.set(dispatch.count_due(self._session))
+            self._not_before["count"] = clock.monotonic() + 5
+
+
+def _open(job: HeldJob) -> OpenJob:
+    return OpenJob(job.schedule_id, job.job_id, job.attempt, job.scheduled_for, True, job.project_id, job.task_type)
+
+
+def _worker_lost(run: LostRun, now: datetime) -> RunFailed | None:
+    """The failure of an attempt whose worker is gone; None for a claim without a job (nothing to end)."""
+    if run.project_id is None or run.task_type is None:
+        return None
+    policy = RetryPolicy(run.max_attempts or 1, run.retry_first_seconds or 30.0, run.retry_cap_seconds or 3600.0)
+    delay = delay_before_next(policy, run.job_id, run.attempt, permanent=run.retry_first_seconds is None)
+    began = run.begun_at or run.claimed_at
+    return RunFailed(
+        job_id=run.job_id,
+        attempt=run.attempt,
+        schedule_id=run.schedule_id,
+        project_id=run.project_id,
+        task_type=run.task_type,
+        scheduled_for=run.scheduled_for,
+        worker=run.worker,
+        started_at=began,
+        finished_at=now,
+        duration_seconds=max(0.0, (now - began).total_seconds()),
+        error=f"Worker {run.worker} stopped renewing its claim: it was killed, cut off or stopped",
+        reason=FailureReason.WORKER_LOST.value,
+        will_retry=delay is not None,
+        next_attempt_at=None if delay is None else now + delay,
+    )
+
+
+def _never_started(job: OpenJob, now: datetime) -> RunFailed:
+    return RunFailed(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        schedule_id=job.schedule_id,
+        project_id=job.project_id,
+        task_type=job.task_type,
+        scheduled_for=job.scheduled_for,
+        finished_at=now,
+        error="No worker took this job within its queue timeout",
+        reason=FailureReason.NEVER_STARTED.value,
+        will_retry=False,
+    )
+
+
+def _failed(data: RunFailed) -> Message:
+    event_id = ended_id(data.job_id, data.attempt, "failed", "dispatcher")
+    event = Event(event_id, SOURCE, data.finished_at, data, data.schedule_id, data.job_id)
+    return encode(RUNS_RESULTS.name, event)

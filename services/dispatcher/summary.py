@@ -1,0 +1,76 @@
+"""Says what the tick did, in the reference's words, at a bounded rate.
+
+One summary line a second at most, adding up the ticks since the last one; a line per executed schedule for the first
+few of each second, so that a small installation sees every one and a large one is not drowned.
+"""
+
+from shared import clock
+from shared.events.due import instant
+from shared.storage.dispatch import NewJob, TimerMove
+from shared.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+SECONDS_BETWEEN = 1.0
+EXECUTED_LINES = 20
+"""Lines "Executed schedule …" a second."""
+
+
+class Summary:
+    """Used by the tick's thread alone."""
+
+    def __init__(self) -> None:
+        self._since = clock.monotonic()
+        self._dispatched = 0
+        self._skipped = 0
+        self._failed = 0
+        self._lines = 0
+
+    def executed(self, job: NewJob, next_run_at: TimerMove | None) -> None:
+        """A job was created and committed."""
+        if self._lines < EXECUTED_LINES:
+            self._lines += 1
+            coming = next_run_at.next_run_at if next_run_at else None
+            log.info(
+                "Executed schedule %s, created job %s, next run at %s",
+                job.schedule_id,
+                job.job_id,
+                instant(coming.replace(microsecond=0)) if coming else "never",
+                action="schedule.executed",
+                schedule_id=job.schedule_id,
+                job_id=job.job_id,
+            )
+
+    @property
+    def full(self) -> bool:
+        """Whether no further line per schedule is due this second."""
+        return self._lines >= EXECUTED_LINES
+
+    def add(self, dispatched: int, skipped: int, failed: int) -> None:
+        """A committed batch."""
+        self._dispatched += dispatched
+        self._skipped += skipped
+        self._failed += failed
+
+    def flush(self) -> None:
+        """Write the line if there was work and a second has passed."""
+        now = clock.monotonic()
+        if now - self._since < SECONDS_BETWEEN:
+            return
+        self._since = now
+        self._lines = 0
+        if self._dispatched or self._skipped or self._failed:
+            log.info(
+                "Schedule dispatcher completed: %s dispatched, %s failed",
+                self._dispatched,
+                self._failed,
+                action="dispatcher.completed",
+                skipped=self._skipped,
+            )
+            self._dispatched = self._skipped = self._failed = 0
+
+    def seconds_left(self) -> float | None:
+        """How soon a line is to be written, or None when there is nothing to say."""
+        if not (self._dispatched or self._skipped or self._failed):
+            return None
+        return max(0.0, SECONDS_BETWEEN - (clock.monotonic() - self._since))

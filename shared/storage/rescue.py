@@ -1,0 +1,190 @@
+"""What the rescue looks for: retries that are due, held jobs that may go, lost workers, jobs nobody started.
+
+Every statement takes only rows that still are as described, so a repeat, or a second dispatcher, changes nothing. They
+run in a transaction behind the leader's fence. Index scans are pinned for the same reason as in dispatch.py.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from shared.events.due import DueRun, RunPolicy
+from shared.storage.session import Session, array
+
+_NEXT_RETRY = "SELECT next_attempt_at FROM jobs WHERE status = 'retrying' ORDER BY next_attempt_at LIMIT 1"
+_RETRY = """
+WITH due AS (
+    SELECT id, scheduled_for FROM jobs WHERE status = 'retrying' AND next_attempt_at <= %(now)s
+    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), moved AS (
+    UPDATE jobs AS j SET status = 'queued', attempt = j.attempt + 1, next_attempt_at = NULL, started_at = NULL,
+        finished_at = NULL, never_started_at = %(now)s::timestamptz + interval '1 second' *
+            coalesce((SELECT queue_timeout_seconds FROM schedules WHERE id = j.schedule_id), 86400)
+    FROM due WHERE j.id = due.id AND j.scheduled_for = due.scheduled_for AND j.status = 'retrying'
+    RETURNING j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
+        j.max_attempts
+)
+"""
+_WITH_DEFINITION = """
+SELECT moved.*, coalesce(v.name, s.name), coalesce(v.task_parameters, s.task_parameters)::text,
+    coalesce(v.tags, s.tags)::text, s.retry_first_seconds, s.retry_cap_seconds, s.timeout_seconds,
+    s.start_deadline_seconds
+FROM moved JOIN schedules AS s ON s.id = moved.schedule_id
+LEFT JOIN schedule_versions AS v ON v.schedule_id = moved.schedule_id AND v.version = moved.schedule_version
+ORDER BY moved.schedule_id, moved.scheduled_for
+"""
+# The oldest held job of each schedule that has nothing open and published. Its timer is locked first: the tick judges
+# overlap under the same lock.
+_HELD = """
+SELECT DISTINCT ON (h.schedule_id) h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for
+FROM jobs AS h LEFT JOIN run_claims AS hc ON hc.job_id = h.id AND hc.attempt = h.attempt
+WHERE h.held AND h.status = 'queued' AND hc.job_id IS NULL AND NOT EXISTS (
+    SELECT 1 FROM jobs AS j LEFT JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt
+    WHERE j.schedule_id = h.schedule_id AND j.status IN ('queued', 'running', 'retrying') AND NOT j.held
+        AND (c.ended_at IS NULL OR c.will_retry))
+ORDER BY h.schedule_id, h.scheduled_for
+LIMIT %(limit)s
+"""
+_LOCK_TIMERS = """
+SELECT schedule_id FROM schedule_timers WHERE schedule_id = ANY(%(ids)s::bigint[])
+ORDER BY schedule_id FOR UPDATE SKIP LOCKED
+"""
+_RELEASE = """
+WITH moved AS (
+    UPDATE jobs AS j SET held = false, never_started_at = %(now)s::timestamptz + interval '1 second' *
+            coalesce((SELECT queue_timeout_seconds FROM schedules WHERE id = j.schedule_id), 86400)
+    FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS d (id, scheduled_for)
+    WHERE j.id = d.id AND j.scheduled_for = d.scheduled_for AND j.held AND j.status = 'queued'
+    RETURNING j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
+        j.max_attempts
+)
+"""
+_LOST = """
+WITH lost AS (
+    SELECT job_id, attempt FROM run_claims
+    WHERE ended_at IS NULL AND lease_until < clock_timestamp()
+    ORDER BY job_id, attempt LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+SELECT c.job_id, c.attempt, c.schedule_id, c.scheduled_for, c.worker, c.begun_at, c.claimed_at,
+    j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds
+FROM lost JOIN run_claims AS c ON c.job_id = lost.job_id AND c.attempt = lost.attempt
+LEFT JOIN jobs AS j ON j.id = c.job_id AND j.scheduled_for = c.scheduled_for
+LEFT JOIN schedules AS s ON s.id = c.schedule_id
+ORDER BY c.job_id, c.attempt
+"""
+_END_LOST = """
+UPDATE run_claims AS c SET ended_at = clock_timestamp(), will_retry = d.will_retry
+FROM unnest(%(jobs)s::bigint[], %(attempts)s::smallint[], %(retries)s::boolean[]) AS d (job_id, attempt, will_retry)
+WHERE c.job_id = d.job_id AND c.attempt = d.attempt AND c.ended_at IS NULL
+"""
+_NEVER_STARTED = """
+SELECT j.schedule_id, j.id, j.attempt, j.scheduled_for, j.held, j.project_id, j.task_type
+FROM jobs AS j
+WHERE j.status = 'queued' AND NOT j.held AND j.never_started_at < clock_timestamp()
+    AND NOT EXISTS (SELECT 1 FROM run_claims AS c WHERE c.job_id = j.id AND c.attempt = j.attempt)
+LIMIT %(limit)s
+"""
+
+
+class HeldJob(NamedTuple):
+    """A held job whose turn has come."""
+
+    job_id: int
+    attempt: int
+    schedule_id: int
+    project_id: int
+    task_type: str
+    scheduled_for: datetime
+
+
+class LostRun(NamedTuple):
+    """An attempt whose worker has let its lease run out. The retry policy is None where its schedule is gone."""
+
+    job_id: int
+    attempt: int
+    schedule_id: int
+    scheduled_for: datetime
+    worker: str
+    begun_at: datetime | None
+    claimed_at: datetime
+    project_id: int | None
+    task_type: str | None
+    max_attempts: int | None
+    retry_first_seconds: float | None
+    retry_cap_seconds: float | None
+
+
+def next_retry_at(session: Session) -> datetime | None:
+    """When the next retry is due."""
+    rows = session.execute(_NEXT_RETRY)
+    return rows[0][0] if rows else None
+
+
+def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
+    """Move due retries back to the queue as their next attempt; returns what to publish."""
+    rows = session.execute(_RETRY + _WITH_DEFINITION, {"now": now, "limit": limit})
+    return [_due_run(row, now) for row in rows]
+
+
+def held_jobs(session: Session, limit: int) -> list[HeldJob]:
+    """Held jobs whose schedule has nothing else open; their timers are locked now."""
+    jobs = list(map(HeldJob._make, session.execute(_HELD, {"limit": limit})))
+    if not jobs:
+        return []
+    locked = {row[0] for row in session.execute(_LOCK_TIMERS, {"ids": array(sorted(j.schedule_id for j in jobs))})}
+    if len(locked) < len(jobs):
+        # A schedule whose timer row is busy waits for the next round.
+        jobs = [job for job in jobs if job.schedule_id in locked]
+    return jobs
+
+
+def release(session: Session, now: datetime, jobs: Sequence[HeldJob]) -> list[DueRun]:
+    """Hold these back no longer; returns what to publish."""
+    values = {
+        "now": now,
+        "ids": array(job.job_id for job in jobs),
+        "instants": array(f'"{job.scheduled_for.isoformat()}"' for job in jobs),
+    }
+    return [_due_run(row, now) for row in session.execute(_RELEASE + _WITH_DEFINITION, values)]
+
+
+def lost_runs(session: Session, limit: int) -> list[LostRun]:
+    """Open claims whose lease has run out, locked."""
+    return list(map(LostRun._make, session.execute(_LOST, {"limit": limit})))
+
+
+def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
+    """Mark (job_id, attempt, will_retry) ended."""
+    session.execute(
+        _END_LOST,
+        {
+            "jobs": array(job for job, _, _ in ended),
+            "attempts": array(attempt for _, attempt, _ in ended),
+            "retries": array("t" if retry else "f" for _, _, retry in ended),
+        },
+    )
+
+
+def never_started(session: Session, limit: int) -> list[tuple[Any, ...]]:
+    """Queued jobs that nobody claimed in time, as OpenJob's fields."""
+    return session.execute(_NEVER_STARTED, {"limit": limit})
+
+
+def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:
+    (job_id, attempt, schedule_id, project_id, task_type, scheduled_for, version, trigger, most) = row[:9]
+    name, parameters, tags, first, cap, timeout, deadline = row[9:]
+    return DueRun(
+        job_id=job_id,
+        attempt=attempt,
+        schedule_id=schedule_id,
+        project_id=project_id,
+        task_type=task_type,
+        scheduled_for=scheduled_for,
+        schedule_version=version,
+        schedule_name=name,
+        trigger=trigger,
+        task_parameters=parameters,
+        tags=tags,
+        policy=RunPolicy(most, first, cap, timeout, deadline),
+        deadline_from=now,
+    )
