@@ -58,10 +58,14 @@ CREATE TABLE health_issues (
     seen integer NOT NULL DEFAULT 1,
     missed integer NOT NULL DEFAULT 0,
     opened_at timestamptz,
-    resolved_at timestamptz
+    resolved_at timestamptz,
+    opening_announced boolean NOT NULL DEFAULT false,
+    resolving_announced boolean NOT NULL DEFAULT false
 );
 CREATE UNIQUE INDEX health_issues_current ON health_issues (kind, subject) WHERE resolved_at IS NULL;
 CREATE INDEX health_issues_schedule ON health_issues (schedule_id) WHERE resolved_at IS NULL;
+CREATE INDEX health_issues_unannounced ON health_issues (opened_at)
+    WHERE NOT opening_announced OR (resolved_at IS NOT NULL AND NOT resolving_announced);
 CREATE INDEX health_issues_resolved ON health_issues (resolved_at) WHERE resolved_at IS NOT NULL;
 
 CREATE TABLE health_reports (

@@ -93,8 +93,8 @@ def known(connection: Connection, events: Sequence[tuple[str, datetime]]) -> set
     instants = [at for _, at in events]
     document = orjson.dumps([{"event_id": event_id, "at": at} for event_id, at in events]).decode()
     parameters = {"events": document, "first": min(instants), "last": max(instants)}
-    # A look for each event (the subquery), and by the primary key, which alone can answer without the table. A join over
-    # a fresh partition whose statistics lag reads it by its instants instead, thousands at a time.
+    # A look for each event (the subquery), and by the primary key, which alone can answer without the table. A join
+    # over a fresh partition whose statistics lag reads it by its instants instead, thousands at a time.
     connection.execute(_ONLY_PRIMARY_KEY)
     found = set(connection.scalars(_KNOWN, parameters))
     connection.execute(_ANY_INDEX)

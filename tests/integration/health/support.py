@@ -33,15 +33,16 @@ class Rows:
         """Queued jobs: (id, schedule_id, scheduled_for)."""
         values = [(1 + i % schedules, NOW - timedelta(seconds=i // schedules), max_attempts) for i in range(number)]
         with self.connection.cursor() as cursor:
-            return execute_values(
+            made: list[tuple[int, int, datetime]] = execute_values(
                 cursor,
-                "INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for,"
-                " max_attempts) VALUES %s RETURNING id, schedule_id, scheduled_for",
+                "INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status,"
+                " scheduled_for, max_attempts) VALUES %s RETURNING id, schedule_id, scheduled_for",
                 values,
                 template="(%s, 1, 1, 'analysis', 'schedule', 'queued', %s, %s)",
                 page_size=1000,
                 fetch=True,
             )
+            return made
 
     def counts(self) -> dict[str, Any]:
         """What jobs, statistics and audit log say about ends."""

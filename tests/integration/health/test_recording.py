@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +25,7 @@ class Aside:
     def __init__(self) -> None:
         self.letters: list[tuple[Record, str]] = []
 
-    def __call__(self, dead: list[tuple[Record, str]]) -> None:
+    def __call__(self, dead: Sequence[tuple[Record, str]]) -> None:
         self.letters.extend(dead)
 
 
@@ -55,9 +55,7 @@ def recorder(database: Database, aside: Aside) -> Recorder:
 
 def verify_chains(rows: Rows) -> int:
     """Recompute every hash from what is stored, independently of the writer's order; returns the number of entries."""
-    found = rows(
-        f"SELECT previous_hash, hash, {', '.join(FIELDS)} FROM audit_log ORDER BY chain, place"  # noqa: S608
-    )
+    found = rows(f"SELECT previous_hash, hash, {', '.join(FIELDS)} FROM audit_log ORDER BY chain, place")
     last: dict[str, tuple[int, bytes]] = {}
     for previous, digest, *values in found:
         entry = dict(zip(FIELDS, values, strict=True))
