@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 __all__ = ["Connection", "Database", "DatabaseUnavailable"]
 
@@ -65,6 +66,8 @@ class Database:
         try:
             with self.engine.begin() as connection:
                 yield connection
+        except PoolExhausted as error:
+            raise DatabaseUnavailable("no connection of the pool became free in time") from error
         except DBAPIError as error:
             if is_temporary(error):
                 raise DatabaseUnavailable(first_line(error)) from error
