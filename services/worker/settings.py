@@ -30,6 +30,7 @@ class Settings(SharedSettings):
     secrets_key: str | None = Field(
         default=None, description="32 bytes as base64 that open stored secrets, the api's; default: a file in the home."
     )
+    webhook_timeout_seconds: float = Field(default=15.0, gt=0, le=300, description="For one delivery, all in all.")
     repository_limit_mb: int = Field(default=2048, ge=1)
     repository_timeout_seconds: int = Field(default=600, ge=1)
 

@@ -21,6 +21,7 @@ from shared.net.connection import Connected, connect
 _CHUNK = 16_384
 MAX_HEADERS = 65_536
 _MAX_PORT = 65_535
+_MAX_INTERIM = 20
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _LEFT_AS_IT_IS = "%/:=&?~+!$,;'@()*[]-._"
 
@@ -149,7 +150,7 @@ def _message(method: str, place: Url, headers: Mapping[str, str], body: bytes) -
 async def _exchange(connected: Connected, message: _Message, heard: _Heard, body_limit: int) -> None:
     connected.writer.write(message.data)
     await connected.writer.drain()
-    connection = message.connection
+    connection, interim = message.connection, 0
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -166,7 +167,10 @@ async def _exchange(connected: Connected, message: _Message, heard: _Heard, body
                 raise ConnectionError("closed without an answer")
             heard.complete = True
             return
-        # h11.InformationalResponse (1xx): the real answer follows
+        elif isinstance(event, h11.InformationalResponse):  # 1xx: the real answer follows
+            interim += 1
+            if interim > _MAX_INTERIM:
+                raise ConnectionError("nothing but interim answers")
 
 
 def _sentence(error: Exception, timeout_seconds: float) -> str:
