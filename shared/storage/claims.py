@@ -132,3 +132,22 @@ def expire(connection: Connection, workers: Sequence[str]) -> int:
 
 def _array(values: Iterable[object]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
+
+
+_EXTEND_ONE = text(
+    "UPDATE run_claims SET lease_until = clock_timestamp() + make_interval(secs => :lease)"
+    " WHERE job_id = :job_id AND attempt = :attempt AND worker = :worker AND ended_at IS NULL RETURNING job_id"
+)
+_LEASE = text("SELECT lease_until FROM run_claims WHERE job_id = :job_id AND attempt = :attempt")
+
+
+def extend_one(connection: Connection, job_id: int, attempt: int, worker: str, lease_seconds: float) -> bool:
+    """Heartbeat of one attempt, for workers elsewhere; False when it is not (or no longer) this worker's."""
+    values = {"job_id": job_id, "attempt": attempt, "worker": worker, "lease": lease_seconds}
+    return connection.execute(_EXTEND_ONE, values).one_or_none() is not None
+
+
+def lease_until(connection: Connection, job_id: int, attempt: int) -> datetime:
+    """When the lease of a claimed attempt ends."""
+    until: datetime = connection.execute(_LEASE, {"job_id": job_id, "attempt": attempt}).scalar_one()
+    return until

@@ -51,7 +51,44 @@ END_TO_END_DELAY = Histogram(
     "From an occurrence's nominal instant to its job's end on record",
     buckets=(*_DELAYS, 900, 3600),
 )
-REREAD = Counter("commandcenter_consumer_reread_total", "Times a gap in the offsets made a consumer read again", ["topic"])
+CHORE_LAST_RUN = Gauge(
+    "commandcenter_chore_last_run_timestamp_seconds", "When a chore of the health service last ended well", ["chore"]
+)
+REPORT_DURATION = Gauge("commandcenter_health_report_duration_seconds", "How long the monitor's last report took")
+OPEN_ISSUES = Gauge("commandcenter_health_open_issues", "Open health issues", ["kind", "severity"])
+REREAD = Counter(
+    "commandcenter_consumer_reread_total", "Times a gap in the offsets made a consumer read again", ["topic"]
+)
+
+# --- api
+REQUEST_DURATION = Histogram(
+    "commandcenter_http_request_duration_seconds",
+    "One HTTP request, from its first byte to its answer's last",
+    ["method", "route", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.015, 0.03, 0.04, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+REFUSED = Counter("commandcenter_http_refused_total", "Requests refused by access control or limits", ["reason"])
+CONFLICTS_FOUND = Counter("commandcenter_schedule_conflicts_found_total", "Conflicts reported at creation and edits")
+
+# --- health: schedules, from stored statistics (services/health/exposition.py), so that counters go on after a restart.
+# Exported by the one replica that holds the lease. `schedule_id` is bounded by COMMANDCENTER_METRICS_SCHEDULE_LIMIT.
+STORED = {
+    "runs": ("commandcenter_schedule_runs", "Ended jobs of a schedule by status (counter)", ("schedule_id", "status")),
+    "duration": (
+        "commandcenter_schedule_execution_duration_seconds",
+        "Execution time of a schedule's ended jobs (sum and count)",
+        ("schedule_id",),
+    ),
+    "total": ("commandcenter_schedules_total", "Schedules by status, enabled or disabled", ("status",)),
+    "success_rate": ("schedule_success_rate", "A schedule's successes to its ended jobs, 0 to 1", ("schedule_id",)),
+    "last_run": ("schedule_last_run_timestamp", "When a schedule last ran, seconds since the epoch", ("schedule_id",)),
+    "info": (
+        "commandcenter_schedule_info",
+        "Always 1: joins a schedule to its name, project, task type and status",
+        ("schedule_id", "name", "project_id", "task_type", "status"),
+    ),
+    "cut": ("commandcenter_schedule_metrics_cut", "Schedules left without metrics of their own by the limit", ()),
+}
 
 # --- every consumer
 DEAD_LETTERS = Counter("commandcenter_dead_letters_total", "Messages put aside on runs.dead", ["consumer", "reason"])

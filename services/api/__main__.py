@@ -1,0 +1,22 @@
+"""`python -m services.api`: settings, wiring, run."""
+
+import sys
+
+from pydantic import ValidationError
+
+from services.api import wiring
+from services.api.settings import Settings
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(wiring.settings_sentence(error), file=sys.stderr)  # noqa: T201 (before logs exist)
+        return 2
+    return wiring.serve(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

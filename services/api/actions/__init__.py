@@ -1,0 +1,1 @@
+"""What the api does inside its transactions, without HTTP: create, edit, execute, cancel."""

@@ -1,0 +1,77 @@
+"""Which URLs may be stored for repositories and webhooks (DESIGN section 10).
+
+Here a URL is judged by its text alone; whoever connects later resolves the name once and judges that address again.
+"""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from services.api.settings import Settings
+
+_SCP = re.compile(r"[A-Za-z0-9._-]+@([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?!//)[^\s:]\S*")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
+
+
+def repository_problem(url: str, settings: Settings) -> str | None:
+    """What is wrong with a repository's URL, if anything."""
+    if url.startswith("-") or "::" in url.partition("[")[0] or not url.isprintable() or url != url.strip():
+        return "options, remote helpers (ext::) and control characters are not allowed"
+    if url.startswith(("/", "./", "../", "file://")):
+        if settings.local_repositories and not url.startswith(("./", "../")):
+            return None
+        return "local paths are not allowed here (COMMANDCENTER_ALLOW_LOCAL_REPOSITORIES), or are not absolute"
+    found = _SCP.fullmatch(url)
+    if found:
+        return _host_problem(found.group(1).strip("[]"), settings)
+    return _url_problem(url, ("https", "ssh", "http") if settings.on_loopback else ("https", "ssh"), settings)
+
+
+def webhook_problem(url: str, settings: Settings) -> str | None:
+    """What is wrong with a webhook's URL, if anything. Plain http only where loopback is allowed."""
+    if not url.isprintable() or url != url.strip():
+        return "control characters and blanks are not allowed"
+    return _url_problem(url, ("https", "http") if settings.loopback_addresses else ("https",), settings)
+
+
+def _url_problem(url: str, schemes: tuple[str, ...], settings: Settings) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        return "this is no URL"
+    if parts.scheme not in schemes:
+        return f"a URL with {', '.join(schemes)} is needed"
+    if not host:
+        return "the URL names no host"
+    if parts.password is not None:
+        return "a URL must not carry a password"
+    if " " in url or "\\" in url:
+        return "this is no URL"
+    return _host_problem(host, settings)
+
+
+def _host_problem(host: str, settings: Settings) -> str | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            return f"{host[:100]} is no host name"
+        if host.lower().rstrip(".") == "localhost" and not settings.loopback_addresses:
+            return "addresses of this machine are not allowed (COMMANDCENTER_ALLOW_LOOPBACK)"
+        # Numbers in other notations (0x7f.1, 2130706433) are addresses to a resolver.
+        if re.fullmatch(r"(0x[0-9a-fA-F]*|\d+)(\.(0x[0-9a-fA-F]*|\d+))*\.?", host):
+            return f"{host[:100]} is no host name"
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    if address.is_loopback:
+        if settings.loopback_addresses:
+            return None
+        return "addresses of this machine are not allowed (COMMANDCENTER_ALLOW_LOOPBACK)"
+    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+        return f"the address {address} is not allowed"
+    if not address.is_global and not settings.allow_private_networks:
+        return f"the private address {address} is not allowed (COMMANDCENTER_ALLOW_PRIVATE_NETWORKS)"
+    return None

@@ -1,0 +1,56 @@
+"""Change events of schedules: stored in the outbox by the transaction that makes the change."""
+
+from datetime import datetime
+
+from services.api.models.schedules import definition_document
+from shared.domain.schedule import Definition
+from shared.events.envelope import Event, Message, encode, tombstone
+from shared.events.topics import SCHEDULES
+from shared.events.types import Actor, ScheduleChange
+from shared.storage import outbox
+from shared.storage.database import Connection
+from shared.telemetry.tracing import current_traceparent
+
+SOURCE = "/commandcenter/api"
+
+
+def publish(  # noqa: PLR0913 (the event's own parts)
+    connection: Connection,
+    kind: type[ScheduleChange],
+    schedule_id: int,
+    version: int,
+    actor: Actor,
+    *,
+    before: Definition | None,
+    after: Definition | None,
+    created_at: datetime,
+    now: datetime,
+    more: tuple[Message, ...] = (),
+) -> None:
+    """Put a change event into the outbox (with more messages of the same transaction) and wake the relay."""
+    project_id = (after or before or _nothing()).project_id
+    data = kind(
+        schedule_id=schedule_id,
+        project_id=project_id,
+        version=version,
+        actor=actor,
+        before=None if before is None else definition_document(before, created_at),
+        after=None if after is None else definition_document(after, created_at),
+    )
+    event = Event(
+        id=f"schedule-{schedule_id}-{version}",
+        source=SOURCE,
+        time=now,
+        data=data,
+        schedule_id=schedule_id,
+        traceparent=current_traceparent(),
+    )
+    messages = [encode(SCHEDULES.name, event), *more]
+    if after is None:
+        messages.append(tombstone(SCHEDULES.name, schedule_id))
+    outbox.add(connection, messages)
+    outbox.notify(connection, outbox.OUTBOX_CHANNEL)
+
+
+def _nothing() -> Definition:
+    raise ValueError("a change has a before or an after")

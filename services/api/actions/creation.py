@@ -1,0 +1,79 @@
+"""Creating a schedule: one transaction writes definition, version, timer and change event."""
+
+from typing import Any
+
+from services.api.access.principal import Principal
+from services.api.actions import conflicts, parameters
+from services.api.actions.changes import publish
+from services.api.actions.judging import judge, surroundings_of
+from services.api.answers import Answer, etag
+from services.api.models.schedules import ScheduleCreate, shown
+from services.api.problems import Problem, invalid, of_recurrence
+from services.api.settings import Settings
+from shared.domain.recurrence import next_after, problem_if_past
+from shared.domain.schedule import Definition, Timer, timer_at
+from shared.events.types import Actor, ScheduleCreated
+from shared.storage import outbox, schedules
+from shared.storage.database import Connection
+
+
+def create(
+    connection: Connection, body: ScheduleCreate, principal: Principal, actor: Actor, settings: Settings
+) -> Answer:
+    """201 with the schedule, warnings and conflicts. Raises Problem 422 naming every wrong field."""
+    definition = Definition(**_values(body))
+    around = surroundings_of(connection, definition, reserve=True)
+    now = around.now
+    judged = judge(connection, definition, around, principal, settings, now)
+    past = problem_if_past(judged.recurrence, now)
+    if past is not None:
+        raise invalid([of_recurrence(past)])
+    if around.schedules >= settings.max_schedules_per_project:
+        limit = settings.max_schedules_per_project
+        raise Problem(409, f"Project {definition.project_id} has {limit:,} schedules, the most allowed.")
+    first = next_after(judged.recurrence, now)
+    timer = timer_at(judged.recurrence, around.id, first) if definition.enabled else Timer()
+    warnings = list(judged.warnings)
+    if first is None:
+        warnings.append("the window is over: this schedule will never run")
+    key = parameters.conflict_key(definition.task_parameters)
+    stored = schedules.insert(connection, around.id, definition, key, timer, now)
+    found = conflicts.of(connection, stored, judged.recurrence, key, now)
+    publish(
+        connection,
+        ScheduleCreated,
+        stored.id,
+        1,
+        actor,
+        before=None,
+        after=definition,
+        created_at=now,
+        now=now,
+    )
+    if timer.next_run_at is not None:
+        outbox.notify(connection, outbox.DUE_CHANNEL)
+    body_out: dict[str, Any] = {**shown(stored, now), "warnings": warnings, "conflicts": found}
+    return Answer(
+        201,
+        body_out,
+        {"Location": f"/api/v1/schedules/{stored.id}", **etag(1)},
+        log=created_line(stored.id, definition.name, timer),
+    )
+
+
+def _values(body: ScheduleCreate) -> dict[str, Any]:
+    """The body's fields by the definition's names, without copying deeply."""
+    return {name: getattr(body, name) for name in type(body).model_fields}
+
+
+def created_line(schedule_id: int, name: str, timer: Timer) -> tuple[str, dict[str, Any]]:
+    """The reference's log line."""
+    return (
+        f"Created schedule {schedule_id} ({name}) with next run at {instant(timer)}",
+        {"schedule_id": schedule_id, "action": "schedule.created"},
+    )
+
+
+def instant(timer: Timer) -> str:
+    """When it runs next, as the log says it."""
+    return timer.next_run_at.isoformat().replace("+00:00", "Z") if timer.next_run_at else "never"

@@ -1,0 +1,47 @@
+"""Deleting a schedule: softly, with its queued jobs cancelled and its running ones left to finish."""
+
+from services.api.actions import cancelling
+from services.api.actions.changes import publish
+from services.api.actions.editing import locked, skip_unclaimed
+from services.api.answers import Answer
+from services.api.caller import Caller
+from shared.domain.job import FailureReason, JobStatus, SkipReason
+from shared.domain.schedule import Timer
+from shared.events.envelope import Message
+from shared.events.types import ScheduleDeleted
+from shared.storage import job_queries, schedules
+from shared.storage.database import Connection
+
+
+def delete(connection: Connection, schedule_id: int, caller: Caller) -> Answer:
+    """204. A second deletion is 404."""
+    stored, now = locked(connection, schedule_id, caller)
+    skip_unclaimed(connection, stored, now, SkipReason.DELETED)
+    schedules.set_timer(connection, schedule_id, Timer())
+    version = schedules.delete(connection, schedule_id, now)
+    cancelled: list[Message] = []
+    for job in job_queries.lock_open(connection, schedule_id):
+        if job.status == JobStatus.RUNNING:
+            continue
+        message = cancelling.block(connection, job, caller.principal.name, FailureReason.SCHEDULE_DELETED.value, now)
+        if message is not None:
+            cancelled.append(message)
+    publish(
+        connection,
+        ScheduleDeleted,
+        schedule_id,
+        version,
+        caller.actor,
+        before=stored.definition,
+        after=None,
+        created_at=stored.created_at,
+        now=now,
+        more=tuple(cancelled),
+    )
+    return Answer(
+        204,
+        log=(
+            f"Deleted schedule {schedule_id} ({stored.definition.name}), {len(cancelled)} queued jobs cancelled",
+            {"schedule_id": schedule_id, "action": "schedule.deleted"},
+        ),
+    )

@@ -1,0 +1,176 @@
+"""Changing a stored schedule: edits, enabling, disabling.
+
+One transaction: timer lock, definition, skips of what fell due meanwhile, new timer, new version, change event. What
+changes nothing writes nothing.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from services.api.actions import conflicts, parameters
+from services.api.actions.changes import publish
+from services.api.actions.creation import instant
+from services.api.actions.judging import judge, surroundings_of
+from services.api.answers import Answer, etag
+from services.api.caller import Caller
+from services.api.models.schedules import ScheduleUpdate, shown
+from services.api.preconditions import check_version
+from services.api.problems import field_error, invalid, not_found, of_recurrence
+from shared.domain.job import SkipReason
+from shared.domain.recurrence import problem_if_past
+from shared.domain.schedule import (
+    DEFINITION_FIELDS,
+    TIMING_FIELDS,
+    Definition,
+    Timer,
+    recurrence_of,
+    timer_after,
+    unclaimed,
+)
+from shared.events.types import ScheduleChange, ScheduleDisabled, ScheduleEnabled, ScheduleUpdated
+from shared.storage import jobs, outbox, schedules
+from shared.storage.database import Connection
+from shared.storage.schedules import StoredSchedule
+
+_EMPTY = frozenset(
+    {"description", "cron_expression", "interval_seconds", "start_time", "end_time", "start_deadline_seconds"}
+)
+_JUDGED = TIMING_FIELDS | {"task_type", "task_parameters", "retry_first_seconds", "retry_cap_seconds"}
+
+
+def locked(connection: Connection, schedule_id: int, caller: Caller) -> tuple[StoredSchedule, datetime]:
+    """A schedule in the caller's sight, with its timer and its row locked, and the database's time. Raises 404, 412."""
+    now = schedules.lock_timer(connection, schedule_id)
+    stored = schedules.get(connection, schedule_id, lock=True) if now is not None else None
+    if now is None or stored is None or not caller.principal.sees(stored.definition.project_id):
+        raise not_found("schedule", schedule_id)
+    check_version(caller.request, stored.version)
+    return stored, now
+
+
+def edit(connection: Connection, schedule_id: int, body: ScheduleUpdate, caller: Caller) -> Answer:
+    """200 with the schedule, warnings and conflicts."""
+    stored, now = locked(connection, schedule_id, caller)
+    after = stored.definition.changed(_changes(body, stored.definition))
+    return _store(connection, stored, after, caller, now)
+
+
+def switch(connection: Connection, schedule_id: int, enabled: bool, caller: Caller) -> Answer:
+    """200 with the schedule, enabled or disabled. Enabling again does not catch up."""
+    stored, now = locked(connection, schedule_id, caller)
+    return _store(connection, stored, stored.definition.changed({"enabled": enabled}), caller, now)
+
+
+def _changes(body: ScheduleUpdate, before: Definition) -> dict[str, Any]:
+    """The fields that were sent; null empties what may be empty and resets what has a default."""
+    changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    defaults = Definition(0, "", "", "")
+    errors = []
+    for name, value in changes.items():
+        if value is None and name not in _EMPTY:
+            if name in ("name", "task_type", "frequency"):
+                errors.append(field_error(name, "it cannot be empty"))
+            changes[name] = getattr(defaults, name)
+    if errors:
+        raise invalid(errors)
+    frequency = changes.get("frequency", before.frequency)
+    if frequency != before.frequency:  # what belonged to the old frequency goes with it
+        if frequency != "cron":
+            changes.setdefault("cron_expression", None)
+        if frequency != "interval":
+            changes.setdefault("interval_seconds", None)
+    return changes
+
+
+def _store(connection: Connection, stored: StoredSchedule, after: Definition, caller: Caller, now: datetime) -> Answer:
+    before = stored.definition
+    differing = {name for name in DEFINITION_FIELDS if getattr(before, name) != getattr(after, name)}
+    if not differing:
+        return Answer(200, {**shown(stored, now), "warnings": [], "conflicts": []}, etag(stored.version))
+    retimed = bool(differing & TIMING_FIELDS)
+    warnings: list[str] = []
+    if differing & _JUDGED:
+        around = surroundings_of(connection, after, reserve=False)
+        judged = judge(connection, after, around, caller.principal, caller.context.settings, stored.created_at)
+        recurrence, warnings = judged.recurrence, judged.warnings
+    else:
+        recurrence = recurrence_of(after, stored.created_at)
+    past = problem_if_past(recurrence, now) if retimed else None
+    if past is not None:
+        raise invalid([of_recurrence(past)])
+    timer = stored.timer
+    if retimed or before.enabled != after.enabled:
+        timer = Timer()
+        if after.enabled:
+            timer = timer_after(recurrence, stored.id, now, stored.last_claimed_for)
+            if timer.next_run_at is None:
+                warnings.append("the window is over: this schedule will never run")
+        skip_unclaimed(connection, stored, now, SkipReason.EDITED if after.enabled or retimed else SkipReason.DISABLED)
+        schedules.set_timer(connection, stored.id, timer)
+    key = parameters.conflict_key(after.task_parameters)
+    version = schedules.update(connection, stored.id, after, key, now)
+    changed = schedules.StoredSchedule(
+        stored.id,
+        after,
+        version,
+        stored.created_at,
+        now,
+        timer,
+        stored.last_claimed_for,
+        stored.success_count,
+        stored.failure_count,
+        stored.last_run_at,
+        stored.last_status,
+        stored.last_error,
+    )
+    found = conflicts.of(connection, changed, recurrence, key, now)
+    kind = _kind(differing, after)
+    publish(
+        connection,
+        kind,
+        stored.id,
+        version,
+        caller.actor,
+        before=before,
+        after=after,
+        created_at=stored.created_at,
+        now=now,
+    )
+    if timer.next_run_at is not None and timer != stored.timer:
+        outbox.notify(connection, outbox.DUE_CHANNEL)
+    word = kind.TYPE.split(".")[2]
+    return Answer(
+        200,
+        {**shown(changed, now), "warnings": warnings, "conflicts": found},
+        etag(version),
+        log=(
+            f"{word.capitalize()} schedule {stored.id} ({after.name}), next run at {instant(timer)}",
+            {"schedule_id": stored.id, "action": f"schedule.{word}", "fields": ",".join(sorted(differing))},
+        ),
+    )
+
+
+def _kind(differing: set[str], after: Definition) -> type[ScheduleChange]:
+    if differing != {"enabled"}:
+        return ScheduleUpdated
+    return ScheduleEnabled if after.enabled else ScheduleDisabled
+
+
+def skip_unclaimed(connection: Connection, stored: StoredSchedule, now: datetime, reason: SkipReason) -> None:
+    """Put what fell due and was not claimed on record, before it is forgotten."""
+    if stored.timer.occurrence is None or stored.timer.occurrence > now:
+        return
+    missed = unclaimed(recurrence_of(stored.definition, stored.created_at), stored.timer, now, reason.value)
+    if missed is None:
+        return
+    skip = jobs.Skip(
+        stored.id,
+        stored.version,
+        stored.definition.project_id,
+        stored.definition.task_type,
+        reason,
+        missed.first,
+        missed.last,
+        missed.count,
+    )
+    jobs.insert_skips(connection, [skip], now)

@@ -1,0 +1,84 @@
+"""Whether a definition can be accepted, and what is worth warning about. Called by creation and edits."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.api.access.principal import Principal
+from services.api.actions import parameters
+from services.api.problems import field_error, invalid, of_recurrence
+from services.api.settings import Settings
+from shared.domain.recurrence import Recurrence, RecurrenceError
+from shared.domain.schedule import Definition, recurrence_of
+from shared.storage import schedules, task_types
+from shared.storage.database import Connection
+from shared.storage.schedules import Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A definition that is accepted."""
+
+    recurrence: Recurrence
+    surroundings: Surroundings
+    warnings: list[str]
+
+
+def surroundings_of(connection: Connection, definition: Definition, *, reserve: bool) -> Surroundings:
+    """What the database knows of a definition's project, task type and targets."""
+    return schedules.surroundings(
+        connection,
+        definition.project_id,
+        definition.task_type,
+        parameters.target_of(definition.task_parameters, "repository_id"),
+        parameters.target_of(definition.task_parameters, "webhook_id"),
+        reserve=reserve,
+    )
+
+
+def judge(
+    connection: Connection,
+    definition: Definition,
+    around: Surroundings,
+    principal: Principal,
+    settings: Settings,
+    created_at: datetime,
+) -> Judged:
+    """Accept a definition, or raise Problem 422 with every wrong field."""
+    errors: list[dict[str, Any]] = []
+    recurrence: Recurrence | None = None
+    try:
+        recurrence = recurrence_of(definition, created_at)
+    except RecurrenceError as error:
+        errors += [of_recurrence(problem) for problem in error.problems]
+    if not principal.sees(definition.project_id) or not around.project_exists:
+        errors.append(field_error("project_id", f"there is no project {definition.project_id}", definition.project_id))
+    if around.parameters_schema is None:
+        known = ", ".join(task_types.names(connection)[:20])
+        errors.append(
+            field_error("task_type", f"{definition.task_type} is not a task type: {known}", definition.task_type)
+        )
+    else:
+        errors += parameters.problems(around.parameters_schema, definition.task_parameters)
+    seconds = definition.interval_seconds
+    if seconds is not None and 1 <= seconds < settings.min_interval_seconds:
+        message = f"the shortest interval allowed here is {settings.min_interval_seconds} seconds"
+        errors.append(field_error("interval_seconds", message, seconds, str(settings.min_interval_seconds)))
+    if definition.retry_cap_seconds < definition.retry_first_seconds:
+        message = f"it is below retry_first_seconds ({definition.retry_first_seconds:g})"
+        errors.append(field_error("retry_cap_seconds", message, definition.retry_cap_seconds))
+    if errors or recurrence is None:
+        raise invalid(errors)
+    return Judged(recurrence, around, _warnings(definition, around))
+
+
+def _warnings(definition: Definition, around: Surroundings) -> list[str]:
+    """Targets that are not there (yet): the schedule is accepted, its jobs will fail saying so."""
+    warnings = []
+    for name, exists in (("repository", around.repository_exists), ("webhook", around.webhook_exists)):
+        target = parameters.target_of(definition.task_parameters, f"{name}_id")
+        if target is not None and not exists:
+            warnings.append(
+                f"{name} {target} does not exist in project {definition.project_id}: jobs fail until it does"
+            )
+    return warnings

@@ -1,0 +1,75 @@
+"""Judging task parameters by their task type's JSON Schema, and reading the targets they name.
+
+Every error is reported under the parameter's own name, such as `task_parameters.repository_id`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+
+from services.api.problems import field_error
+
+_MOST_ERRORS = 50
+
+
+@lru_cache(maxsize=512)
+def validator(parameters_schema: str) -> Draft202012Validator:
+    """The compiled validator of a schema's JSON text."""
+    return Draft202012Validator(orjson.loads(parameters_schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def schema_problem(parameters_schema: Mapping[str, Any]) -> str | None:
+    """What is wrong with a JSON Schema that is to be registered."""
+    try:
+        Draft202012Validator.check_schema(parameters_schema)
+    except SchemaError as error:
+        return str(error.message)[:300]
+    return None
+
+
+def problems(parameters_schema: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every parameter that breaks the schema."""
+    found: list[dict[str, Any]] = []
+    for error in validator(parameters_schema).iter_errors(dict(parameters)):
+        found.extend(_field_errors(error))
+        if len(found) >= _MOST_ERRORS:
+            break
+    return sorted(found, key=lambda one: str(one["field"]))
+
+
+def _field_errors(error: ValidationError) -> list[dict[str, Any]]:
+    path = ["task_parameters", *map(str, error.absolute_path)]
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        # jsonschema reports one error a missing name; the name is in its message.
+        names = [name for name in missing if error.message.startswith(repr(name))] or missing
+        return [field_error(".".join([*path, name]), "it is needed") for name in names]
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = set(error.schema.get("properties", {}))
+        extra = [name for name in error.instance if name not in known]
+        if error.validator_value is False and extra:
+            return [field_error(".".join([*path, name]), "there is no such parameter") for name in extra]
+    if error.validator == "anyOf" and error.context:
+        error = max(error.context, key=lambda one: one.validator != "type")
+    return [field_error(".".join(path), error.message[:300], error.instance)]
+
+
+def target_of(parameters: Mapping[str, Any], name: str) -> int | None:
+    """The id a parameter such as repository_id names, if it does."""
+    value = parameters.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63 else None
+
+
+def conflict_key(parameters: Mapping[str, Any]) -> str:
+    """What two schedules of a task type must have in common to be in each other's way: their target."""
+    for name in ("repository_id", "webhook_id"):
+        target = target_of(parameters, name)
+        if target is not None:
+            return f"{name}:{target}"
+    canonical = orjson.dumps(dict(parameters), option=orjson.OPT_SORT_KEYS)
+    return f"parameters:{hashlib.blake2b(canonical, digest_size=16).hexdigest()}"

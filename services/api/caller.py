@@ -1,0 +1,121 @@
+"""The dependency of every route: who calls, with which role, and how their work is put into a transaction."""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from services.api.access.principal import Principal, Role
+from services.api.answers import Answer
+from services.api.context import Context
+from services.api.problems import Problem, not_found
+from shared.events.types import Actor
+from shared.storage import idempotency, schedules
+from shared.storage.database import Connection
+from shared.storage.schedules import StoredSchedule
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import REFUSED
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One request's caller."""
+
+    context: Context
+    principal: Principal
+    address: str | None
+    request: Request
+
+    @property
+    def actor(self) -> Actor:
+        """Who the change event and the audit log name."""
+        return Actor(name=self.principal.name, address=self.address)
+
+    def read(self, work: Callable[[Connection], Response]) -> Response:
+        """Answer from one transaction."""
+        with self.context.database.transaction() as connection:
+            return work(connection)
+
+    def in_sight(self, schedule_id: int) -> StoredSchedule:
+        """A schedule the caller may see. Raises Problem 404."""
+        with self.context.database.transaction() as connection:
+            stored = schedules.get(connection, schedule_id)
+        if stored is None or not self.principal.sees(stored.definition.project_id):
+            raise not_found("schedule", schedule_id)
+        return stored
+
+    def write(self, work: Callable[[Connection], Answer]) -> Response:
+        """Do the work in one transaction; with an Idempotency-Key, once, the same answer to every repeat."""
+        key = self.request.headers.get("idempotency-key")
+        if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
+            raise Problem(422, "An Idempotency-Key has 1 to 255 printable characters.")
+        with self.context.database.transaction() as connection:
+            if key is None:
+                answer = work(connection)
+                content = answer.content()
+            else:
+                fingerprint = self._fingerprint()
+                hours = self.context.settings.idempotency_hours
+                earlier = idempotency.begin(connection, self.principal.name, key, fingerprint, hours)
+                if earlier is not None:
+                    return _again(earlier, fingerprint)
+                answer = work(connection)
+                content = answer.content()
+                idempotency.finish(connection, self.principal.name, key, answer.status, answer.headers, content)
+        if answer.log is not None:
+            message, fields = answer.log
+            log.info(message, **fields)
+        return Response(content, answer.status, dict(answer.headers), "application/json" if content else None)
+
+    def _fingerprint(self) -> bytes:
+        request = self.request
+        body: bytes = getattr(request, "_body", b"")  # FastAPI has read it by now and keeps it there
+        text = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+        return hashlib.sha256(text + body).digest()
+
+
+def _again(earlier: idempotency.Remembered, fingerprint: bytes) -> Response:
+    """The answer given before. The same key with another request is a mistake of the caller."""
+    if earlier.fingerprint != fingerprint:
+        raise Problem(422, "This Idempotency-Key was used for another request.")
+    headers = {**earlier.headers, "Idempotency-Replayed": "true"}
+    return Response(earlier.body, earlier.status, headers, "application/json" if earlier.body else None)
+
+
+def _credential(request: Request) -> str | None:
+    header = request.headers.get("authorization", "")
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    return request.headers.get("x-api-key")
+
+
+def _require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
+    async def caller(request: Request) -> Caller:
+        context: Context = request.app.state.context
+        credential = _credential(request)
+        principal = context.authenticator.remembered(credential)
+        if principal is None:
+            principal = await run_in_threadpool(context.authenticator.identify, credential)
+        address = request.client.host if request.client else None
+        wait = context.limiter.wait_seconds(principal.rate_key or address or "")
+        if wait > 0:
+            REFUSED.labels("rate").inc()
+            raise Problem(429, "Too many requests.", headers={"Retry-After": str(int(wait) + 1)})
+        request.state.actor = principal.name
+        if principal.role < role:
+            REFUSED.labels("role").inc()
+            raise Problem(403, f"This needs the role {role.name.lower()}; yours is {principal.role.name.lower()}.")
+        return Caller(context, principal, address, request)
+
+    return caller
+
+
+Viewer = Annotated[Caller, Depends(_require(Role.VIEWER))]
+Operator = Annotated[Caller, Depends(_require(Role.OPERATOR))]
+Admin = Annotated[Caller, Depends(_require(Role.ADMIN))]

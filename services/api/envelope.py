@@ -1,0 +1,132 @@
+"""What surrounds every request: its id, size limit, security headers, the access log and its metric.
+
+Pure ASGI around the whole application, errors included. It also lets a body without a JSON content type through as
+JSON, because the reference's examples send such; requests that a browser sends from another site are refused instead.
+"""
+
+import re
+import uuid
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api.problems import Problem, respond
+from shared import clock
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import REQUEST_DURATION
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_DOCS = frozenset({"/docs", "/redoc"})
+log = get_logger(__name__)
+
+
+class Envelope:
+    """The outermost application."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, origins: frozenset[str]) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = clock.monotonic()
+        headers = {name: value for name, value in scope["headers"]}
+        request_id = _request_id(headers.get(b"x-request-id", b""))
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 500
+        security = _SECURITY[:-1] if scope["path"] in _DOCS else _SECURITY
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *security]
+            await send(message)
+
+        try:
+            problem = self._refusal(scope, headers)
+            if problem is not None:
+                await respond(problem, scope["path"])(scope, receive, answer)
+            else:
+                _read_as_json(scope, headers)
+                await self._app(scope, self._bounded(receive), answer)
+        finally:
+            self._record(scope, status, clock.monotonic() - started, request_id)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
+        """What is wrong with a request before anything of it is read."""
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:19]) > self._max_body_bytes:
+            return _too_large(self._max_body_bytes)
+        if b"%00" in scope.get("query_string", b"") or "\x00" in scope["path"]:
+            return Problem(422, "NUL characters cannot be stored.")
+        origin = headers.get(b"origin")
+        if origin is not None and scope["method"] not in _SAFE:
+            text = origin.decode("latin-1")
+            if urlsplit(text).netloc != headers.get(b"host", b"").decode("latin-1") and text not in self._origins:
+                return Problem(403, f"Requests from pages of {text[:100]} are not allowed.")
+        return None
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Counts a body that comes without its length."""
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_body_bytes:
+                    raise _too_large(self._max_body_bytes)
+            return message
+
+        return bounded
+
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = getattr(scope.get("route"), "path", None)
+        path = scope["path"]
+        REQUEST_DURATION.labels(scope["method"], route or "unknown", status).observe(seconds)
+        if path in _QUIET and status < 500:
+            return
+        fields = dict(scope.get("path_params") or {})
+        schedule_id = scope["state"].get("schedule_id") or fields.get("schedule_id")
+        log.info(
+            f"{scope['method']} {path} {status}",
+            action="http.request",
+            schedule_id=schedule_id,
+            job_id=fields.get("job_id"),
+            status=status,
+            duration_ms=round(seconds * 1000, 1),
+            request_id=request_id,
+            actor=scope["state"].get("actor"),
+        )
+
+
+def _request_id(given: bytes) -> str:
+    """The caller's id where it is a plain one, else a new one."""
+    text = given.decode("latin-1")
+    return text if _REQUEST_ID.fullmatch(text) else uuid.uuid4().hex
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, f"A body may have {limit:,} bytes at most.")
+
+
+def _read_as_json(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Name a form's or a nameless body JSON: `curl -d` sends JSON under the form's type."""
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if kind in (b"", b"application/x-www-form-urlencoded", b"text/plain"):
+        kept = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        scope["headers"] = [*kept, (b"content-type", b"application/json")]

@@ -1,0 +1,111 @@
+"""The types of single fields, shared by all bodies."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+INT4 = 2_147_483_647
+INT8 = 9_223_372_036_854_775_807
+
+
+class Body(BaseModel):
+    """A request's body: unknown fields are refused, and nothing is converted in silence."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Shape(BaseModel):
+    """An answer's body, for the OpenAPI document: answers are built as plain mappings and tested against this."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _instant(value: object) -> object:
+    """RFC 3339 text, as strict mode takes none; an offset is needed, so that an instant is meant."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("an instant such as 2025-11-01T00:00:00Z is needed") from error
+    if found.tzinfo is None or "T" not in value.upper().replace(" ", "T"):
+        raise ValueError(f"an instant needs an offset from UTC, or Z: {value[:40]}Z")
+    try:
+        found.timestamp()
+    except (OverflowError, ValueError) as error:
+        raise ValueError("this instant is out of range") from error
+    if not 1900 <= found.year <= 9000:
+        raise ValueError("this instant is out of range: years 1900–9000")
+    return found
+
+
+def _no_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a text that is not blank is needed")
+    return value
+
+
+def _tags(value: dict[str, Any]) -> dict[str, Any]:
+    for name, item in value.items():
+        if not 0 < len(name) <= 100:
+            raise ValueError("a tag's name has 1 to 100 characters")
+        if not isinstance(item, (str, int, float, bool)):
+            raise ValueError(f"tag {name}: a text, a number or a boolean is needed")
+        if isinstance(item, str) and len(item) > 500:
+            raise ValueError(f"tag {name}: at most 500 characters")
+    return value
+
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-11-01T00:00:00Z"]}),
+]
+Id = Annotated[int, Field(ge=1, le=INT8)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_blank)]
+Description = Annotated[str, Field(max_length=4000)]
+Tags = Annotated[
+    dict[str, Any],
+    Field(
+        max_length=50,
+        json_schema_extra={
+            "additionalProperties": {
+                "anyOf": [{"type": "string", "maxLength": 500}, {"type": "number"}, {"type": "boolean"}]
+            },
+            "propertyNames": {"minLength": 1, "maxLength": 100},
+        },
+    ),
+    AfterValidator(_tags),
+]
+Count = Annotated[int, Field(ge=0)]
+TaskTypeName = Annotated[str, Field(min_length=1, max_length=48)]
+
+
+class FieldError(Shape):
+    """One wrong field."""
+
+    field: str
+    message: str
+    value: Any = None
+    suggestion: str | None = None
+
+
+class ProblemBody(Shape):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:commandcenter:problem:validation"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["1 field cannot be accepted."])
+    instance: str | None = Field(default=None, examples=["/api/v1/schedules"])
+    errors: list[FieldError] | None = Field(default=None, description="Every wrong field, in validation errors.")
+
+
+class Page(Shape):
+    """What every list has beside its items."""
+
+    total: Count = Field(description="All that match.")
+    page: int = Field(ge=1)
+    page_size: int = Field(ge=1)
+    pages: Count

@@ -1,0 +1,116 @@
+"""`/api/v1/keys`: access to this API. A key is shown once, when it is made or rotated."""
+
+from fastapi import APIRouter, Response
+
+from services.api.access import keys
+from services.api.answers import Answer, page_of, reply
+from services.api.caller import Admin, Caller
+from services.api.models.objects import KeyCreate, KeyCreated, KeyList, KeyShape, shown_row
+from services.api.problems import Problem, not_found
+from services.api.routes.documented import WRITES, errors
+from services.api.routes.parameters import ObjectId, PageNumber, PageSize
+from services.api.routing import JsonRoute
+from shared.storage import api_keys
+from shared.storage.database import Connection
+from shared.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=JsonRoute)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=KeyCreated,
+    responses=errors(*WRITES),
+    operation_id="createKey",
+    summary="Make an API key",
+)
+def create_key(body: KeyCreate, caller: Admin) -> Response:
+    """For a role, and for some projects or for all. Only its digest is stored."""
+    _over_all(caller)
+    made = keys.generate()
+    with caller.context.database.transaction() as connection:
+        row = api_keys.insert(
+            connection,
+            name=body.name,
+            prefix=made.prefix,
+            digest=made.digest,
+            role=body.role,
+            project_ids=body.project_ids,
+            created_by=caller.principal.name,
+            expires_at=body.expires_at,
+        )
+    log.info(f"Made key {row.id} ({row.name}) with the role {row.role}", action="key.created")
+    return reply({**shown_row(row._mapping), "key": made.text}, 201, {"Location": f"/api/v1/keys/{row.id}"})
+
+
+@router.get("", response_model=KeyList, responses=errors(), operation_id="listKeys", summary="List API keys")
+def list_keys(caller: Admin, page: PageNumber = 1, page_size: PageSize = 50) -> Response:
+    """Revoked ones too, without their secrets."""
+    _over_all(caller)
+
+    def work(connection: Connection) -> Response:
+        rows, total = api_keys.list_page(connection, page, page_size)
+        return reply(page_of("keys", [shown_row(row._mapping) for row in rows], total, page, page_size))
+
+    return caller.read(work)
+
+
+@router.get(
+    "/{key_id}", response_model=KeyShape, responses=errors(404), operation_id="getKey", summary="Get an API key"
+)
+def get_key(key_id: ObjectId, caller: Admin) -> Response:
+    """Without its secret."""
+    _over_all(caller)
+
+    def work(connection: Connection) -> Response:
+        row = api_keys.get(connection, key_id)
+        if row is None:
+            raise not_found("key", key_id)
+        return reply(shown_row(row._mapping))
+
+    return caller.read(work)
+
+
+@router.post(
+    "/{key_id}/rotate",
+    response_model=KeyCreated,
+    responses=errors(404, *WRITES),
+    operation_id="rotateKey",
+    summary="Give a key a new secret",
+)
+def rotate_key(key_id: ObjectId, caller: Admin) -> Response:
+    """The old secret ends at once; other api replicas notice within five seconds."""
+    _over_all(caller)
+    made = keys.generate()
+    with caller.context.database.transaction() as connection:
+        row = api_keys.rotate(connection, key_id, made.prefix, made.digest)
+    if row is None:
+        raise not_found("key", key_id)
+    caller.context.authenticator.forget()
+    log.info(f"Rotated key {key_id}", action="key.rotated")
+    return reply({**shown_row(row._mapping), "key": made.text})
+
+
+@router.delete(
+    "/{key_id}", status_code=204, responses=errors(404), operation_id="revokeKey", summary="Revoke an API key"
+)
+def revoke_key(key_id: ObjectId, caller: Admin) -> Response:
+    """For good; other api replicas notice within five seconds."""
+    _over_all(caller)
+
+    def work(connection: Connection) -> Answer:
+        if not api_keys.revoke(connection, key_id):
+            raise not_found("key", key_id)
+        return Answer(204, log=(f"Revoked key {key_id}", {"action": "key.revoked"}))
+
+    response = caller.write(work)
+    caller.context.authenticator.forget()
+    return response
+
+
+def _over_all(caller: Caller) -> None:
+    """Keys open projects: only who sees every project may hand them out."""
+    if caller.principal.project_ids is not None:
+        raise Problem(403, "Only a caller who sees every project manages keys.")

@@ -1,0 +1,181 @@
+"""`/api/v1/webhooks`: where deliveries go. Secrets are sealed at rest and never answered."""
+
+import base64
+import secrets as randomness
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+
+from services.api.actions.addresses import webhook_problem
+from services.api.answers import Answer, etag, page_of, reply
+from services.api.caller import Caller, Operator, Viewer
+from services.api.models.objects import (
+    WebhookCreate,
+    WebhookCreated,
+    WebhookList,
+    WebhookShape,
+    WebhookUpdate,
+    shown_row,
+)
+from services.api.preconditions import check_version
+from services.api.problems import field_error, invalid, not_found
+from services.api.routes.documented import WRITES, errors
+from services.api.routes.parameters import IdempotencyKey, IfMatch, ObjectId, PageNumber, PageSize, ProjectFilter
+from services.api.routing import JsonRoute
+from shared.secrets import SecretUnreadable
+from shared.storage import projects, webhooks
+from shared.storage.database import Connection
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
+PURPOSE = "webhook secrets"
+_MOST_SECRETS = 2
+"""The new one and the one before: both sign while receivers change over (Standard Webhooks)."""
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=WebhookCreated,
+    responses=errors(*WRITES),
+    operation_id="createWebhook",
+    summary="Register a webhook",
+)
+def create_webhook(body: WebhookCreate, caller: Operator, idempotency_key: IdempotencyKey = None) -> Response:
+    """Without a secret one is made, and shown in this answer only."""
+    made = None if body.secret else "whsec_" + base64.b64encode(randomness.token_bytes(32)).decode()
+
+    def work(connection: Connection) -> Answer:
+        wrong = _wrong(body.url, body.secret, caller)
+        if not caller.principal.sees(body.project_id) or projects.get(connection, body.project_id) is None:
+            wrong.append(field_error("project_id", f"there is no project {body.project_id}", body.project_id))
+        if wrong:
+            raise invalid(wrong)
+        values = body.model_dump(exclude={"secret"})
+        values["secrets_encrypted"] = seal(caller, [str(body.secret or made)])
+        row = webhooks.insert(connection, values)
+        log = (f"Registered webhook {row.id} ({row.name})", {"action": "webhook.created"})
+        headers = {"Location": f"/api/v1/webhooks/{row.id}", **etag(row.version)}
+        return Answer(201, {**_shown(row._mapping), "secret": made}, headers, log)
+
+    return caller.write(work)
+
+
+@router.get("", response_model=WebhookList, responses=errors(), operation_id="listWebhooks", summary="List webhooks")
+def list_webhooks(
+    caller: Viewer, project_id: ProjectFilter = None, page: PageNumber = 1, page_size: PageSize = 50
+) -> Response:
+    """Of one project, or of all in sight, oldest first."""
+
+    def work(connection: Connection) -> Response:
+        rows, total = webhooks.list_page(connection, caller.principal.narrowed(project_id), page, page_size)
+        return reply(page_of("webhooks", [_shown(row._mapping) for row in rows], total, page, page_size))
+
+    return caller.read(work)
+
+
+@router.get(
+    "/{webhook_id}",
+    response_model=WebhookShape,
+    responses=errors(404),
+    operation_id="getWebhook",
+    summary="Get a webhook",
+)
+def get_webhook(webhook_id: ObjectId, caller: Viewer) -> Response:
+    """By its id, without its secret."""
+
+    def work(connection: Connection) -> Response:
+        row = webhooks.get(connection, webhook_id)
+        if row is None or not caller.principal.sees(row.project_id):
+            raise not_found("webhook", webhook_id)
+        return reply(_shown(row._mapping), headers=etag(row.version))
+
+    return caller.read(work)
+
+
+@router.patch(
+    "/{webhook_id}",
+    response_model=WebhookShape,
+    responses=errors(404, 412, *WRITES),
+    operation_id="updateWebhook",
+    summary="Update a webhook",
+)
+def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, if_match: IfMatch = None) -> Response:
+    """Fields left out stay as they are. A new secret signs together with the one before, until the next change."""
+
+    def work(connection: Connection) -> Answer:
+        row = webhooks.get(connection, webhook_id, lock=True)
+        if row is None or not caller.principal.sees(row.project_id):
+            raise not_found("webhook", webhook_id)
+        check_version(caller.request, row.version)
+        sent = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None}
+        wrong = _wrong(sent.get("url", row.url), sent.get("secret"), caller)
+        if wrong:
+            raise invalid(wrong)
+        kept = {name: sent.get(name, row._mapping[name]) for name in ("name", "url", "events", "enabled")}
+        if "secret" not in sent and all(kept[name] == row._mapping[name] for name in kept):
+            return Answer(200, _shown(row._mapping), etag(row.version))
+        sealed = None if row.secrets_encrypted is None else bytes(row.secrets_encrypted)
+        if "secret" in sent:
+            sealed = seal(caller, [sent["secret"], *unseal(caller, sealed)][:_MOST_SECRETS])
+        changed = webhooks.update(connection, webhook_id, kept | {"secrets_encrypted": sealed})
+        return Answer(200, _shown(changed._mapping), etag(changed.version))
+
+    return caller.write(work)
+
+
+@router.delete(
+    "/{webhook_id}",
+    status_code=204,
+    responses=errors(404, 412),
+    operation_id="deleteWebhook",
+    summary="Forget a webhook",
+)
+def delete_webhook(webhook_id: ObjectId, caller: Operator, if_match: IfMatch = None) -> Response:
+    """Its secrets are erased; jobs that name it fail saying so."""
+
+    def work(connection: Connection) -> Answer:
+        row = webhooks.get(connection, webhook_id, lock=True)
+        if row is None or not caller.principal.sees(row.project_id):
+            raise not_found("webhook", webhook_id)
+        check_version(caller.request, row.version)
+        webhooks.delete(connection, webhook_id)
+        return Answer(204, log=(f"Deleted webhook {webhook_id}", {"action": "webhook.deleted"}))
+
+    return caller.write(work)
+
+
+def seal(caller: Caller, texts: list[str]) -> bytes:
+    """The secrets of a webhook as they are stored: the newest first."""
+    return caller.context.secrets.seal(orjson.dumps(texts).decode(), PURPOSE)
+
+
+def unseal(caller: Caller, sealed: bytes | None) -> list[str]:
+    """The stored secrets; none where they were sealed with a key that is gone: they cannot sign any more either."""
+    if sealed is None:
+        return []
+    try:
+        texts: list[str] = orjson.loads(caller.context.secrets.unseal(sealed, PURPOSE))
+    except SecretUnreadable:
+        return []
+    return texts
+
+
+def _wrong(url: str, secret: str | None, caller: Caller) -> list[dict[str, Any]]:
+    found = []
+    problem = webhook_problem(url, caller.context.settings)
+    if problem is not None:
+        found.append(field_error("url", problem, url))
+    if secret is not None and secret.startswith("whsec_"):
+        try:
+            base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            found.append(field_error("secret", "after whsec_ base64 is needed"))
+    return found
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    shown = shown_row(row, "secrets_encrypted")
+    has_secret = row["secrets_encrypted"] is not None
+    names = list(WebhookShape.model_fields)
+    return {name: has_secret if name == "has_secret" else shown[name] for name in names}

@@ -1,0 +1,130 @@
+"""Builds the api from its settings and serves it. The only builder of adapters."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from anyio import to_thread
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from services.api.access.authenticator import Authenticator
+from services.api.access.rate import RateLimiter
+from services.api.app import create_app
+from services.api.context import Context
+from services.api.envelope import Envelope
+from services.api.settings import Settings
+from shared.artifacts import ArtifactStore
+from shared.process import Process
+from shared.secrets import SecretBox
+from shared.storage import idempotency
+from shared.storage.database import Database, DatabaseUnavailable
+from shared.telemetry import logging, tracing
+
+log = logging.get_logger(__name__)
+_BEAT_SECONDS = 1.0
+_STUCK_SECONDS = 15.0
+_CLEANING_SECONDS = 600.0
+
+
+def settings_sentence(error: ValidationError) -> str:
+    """What is wrong with the environment, in one line a variable."""
+    lines = []
+    for found in error.errors():
+        name = "_".join(str(part) for part in found["loc"]).upper()
+        message = found["msg"].removeprefix("Value error, ")
+        lines.append(f"COMMANDCENTER_{name}: {message}" if name else message)
+    return "\n".join(lines)
+
+
+def build(settings: Settings) -> Context:
+    """The parts of an api. Raises ValueError for a secrets key that is none."""
+    process = Process("api", settings.instance)
+    database = Database(
+        settings.database_url,
+        application=f"commandcenter-api {process.instance}"[:63],
+        pool_size=settings.api_threads + 2,
+    )
+    return Context(
+        settings,
+        process,
+        database,
+        Authenticator(settings, database),
+        RateLimiter(settings.requests_per_minute),
+        ArtifactStore(settings.store_url),
+        SecretBox.open(settings.secrets_key, settings.home),
+    )
+
+
+def application(context: Context) -> Envelope:
+    """The whole ASGI application."""
+    app = create_app(context)
+    app.router.lifespan_context = _lifespan(context)
+    return Envelope(
+        app, max_body_bytes=context.settings.max_body_bytes, origins=frozenset(context.settings.cors_origins)
+    )
+
+
+def _lifespan(context: Context):  # type: ignore[no-untyped-def] # the type of FastAPI's own parameter is private
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = context.settings.api_threads
+        beats = asyncio.create_task(_beat(context))
+        yield
+        context.process.stopping.set()
+        beats.cancel()
+
+    return lifespan
+
+
+async def _beat(context: Context) -> None:
+    """Show that the event loop turns, and now and then forget old idempotency keys."""
+    elapsed = _CLEANING_SECONDS
+    while True:
+        context.process.beat("event loop", _STUCK_SECONDS)
+        if elapsed >= _CLEANING_SECONDS:
+            elapsed = 0.0
+            await to_thread.run_sync(_forget, context)
+        await asyncio.sleep(_BEAT_SECONDS)
+        elapsed += _BEAT_SECONDS
+
+
+def _forget(context: Context) -> None:
+    try:
+        with context.database.transaction() as connection:
+            idempotency.forget_old(connection, context.settings.idempotency_hours)
+    except DatabaseUnavailable as error:
+        log.warning(f"Old idempotency keys wait: {error}", action="idempotency.waits")
+
+
+def serve(settings: Settings) -> int:
+    """Serve until asked to stop; returns the exit code."""
+    logging.configure("api", settings)
+    traces = tracing.configure("api", settings)
+    try:
+        context = build(settings)
+    except ValueError as error:
+        print(f"COMMANDCENTER_SECRETS_KEY: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    context.process.install_signals()  # uvicorn raises the signal again once it has stopped: ours takes it quietly
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(context),
+            host=settings.host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=30,
+            h11_max_incomplete_event_size=65_536,
+        )
+    )
+    try:
+        server.run()
+    finally:
+        context.database.close()
+        traces.shutdown()
+    return 0 if server.started else 1

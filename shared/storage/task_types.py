@@ -1,0 +1,40 @@
+"""Registered task types (table task_types). The migration step registers the built-in ones, the api external ones."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, text
+
+_COLUMNS = "name, parameters_schema, owner, description, created_at"
+_GET = text(f"SELECT {_COLUMNS} FROM task_types WHERE name = :name")  # noqa: S608
+_LIST = text(f"SELECT {_COLUMNS} FROM task_types ORDER BY owner, name")  # noqa: S608
+_NAMES = text("SELECT name FROM task_types ORDER BY name")
+_REGISTER = text(
+    f"INSERT INTO task_types (name, parameters_schema, owner, description)"  # noqa: S608
+    f" VALUES (:name, CAST(:parameters_schema AS jsonb), 'external', :description)"
+    f" ON CONFLICT (name) DO NOTHING RETURNING {_COLUMNS}"
+)
+
+
+def get(connection: Connection, name: str) -> Row[Any] | None:
+    """A task type by name, or None."""
+    return connection.execute(_GET, {"name": name}).one_or_none()
+
+
+def list_all(connection: Connection) -> Sequence[Row[Any]]:
+    """Every registered task type, the built-in ones first."""
+    return connection.execute(_LIST).all()
+
+
+def names(connection: Connection) -> list[str]:
+    """The names of every registered task type."""
+    return list(connection.scalars(_NAMES))
+
+
+def register(
+    connection: Connection, name: str, parameters_schema: Mapping[str, Any], description: str | None
+) -> Row[Any] | None:
+    """Register an external type; None when the name is taken."""
+    values = {"name": name, "description": description, "parameters_schema": orjson.dumps(parameters_schema).decode()}
+    return connection.execute(_REGISTER, values).one_or_none()
