@@ -171,6 +171,7 @@ class Relay:
             if not self._topics:
                 self._ensure(FIXED)
                 self._topics.update(topic.name for topic in FIXED)
+                self.kafka = None  # it has just answered; with an empty outbox nothing else would tell
         self._publish_handed(publisher)
         now = clock.monotonic()
         if self._dirty or now - self._last_read >= self._poll_seconds:
