@@ -16,7 +16,7 @@ from croniter import croniter
 
 from shared.domain.recurrence import Frequency, Recurrence, next_after
 from shared.domain.recurrence.expression import Expression
-from shared.domain.recurrence.fields import _day_pattern, _read_field
+from shared.domain.recurrence.fields import day_pattern, read_field
 from shared.domain.recurrence.tzdb import zone_names
 
 NAME = "time"
@@ -55,8 +55,8 @@ def run() -> dict[str, float]:
 def _read_afresh(texts: list[str]) -> None:
     """Read every expression with no field remembered from another."""
     for text in texts:
-        _read_field.cache_clear()
-        _day_pattern.cache_clear()
+        read_field.cache_clear()
+        day_pattern.cache_clear()
         Expression(text)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cron_descriptor import Options, get_description  # type: ignore[import-untyped]
+from cron_descriptor import FormatError, Options, get_description  # type: ignore[import-untyped]
 
+from shared.domain.recurrence.day_words import own_words
+from shared.domain.recurrence.fields import HOUR, MINUTE, MONTH, FieldSpec, values_of
 from shared.domain.recurrence.model import Recurrence
 from shared.domain.recurrence.policies import Frequency
 
@@ -42,17 +44,25 @@ def _times(recurrence: Recurrence) -> str:
 
 
 def _cron(expression: str) -> str:
-    """cron-descriptor's sentence; day items it misreads in a list (L, 5#2) are named in our own words instead."""
+    """cron-descriptor's sentence, with the days in our own words where it would misread them."""
     minute, hour, day, month, weekday = expression.split()
-    own = []
-    if "L" in day and day not in ("L", "LW"):
-        own.append(f"on day-of-month {day}")
-        day = "*"
-    if any(mark in weekday for mark in "#L") and any(mark in weekday for mark in ",-"):
-        own.append(f"on day-of-week {weekday}")
-        weekday = "*"
-    sentence: str = get_description(f"{minute} {hour} {day} {month} {weekday}", _OPTIONS)
-    return ", ".join([sentence, *own])
+    minute, hour, month = _plain_list(MINUTE, minute), _plain_list(HOUR, hour), _plain_list(MONTH, month)
+    days = own_words(day, weekday)
+    if days:
+        day = weekday = "*"
+    text = f"{minute} {hour} {day} {month} {weekday}"
+    try:
+        sentence = str(get_description(text, _OPTIONS))
+    except FormatError:  # it cannot word everything that is valid; the expression itself still says it
+        return f"By the cron expression {expression}"
+    return f"{sentence}, {days}" if days else sentence
+
+
+def _plain_list(spec: FieldSpec, text: str) -> str:
+    """A list with steps in it, which cron-descriptor cannot word, as plain values; anything else as it is."""
+    if "," not in text or "/" not in text:
+        return text
+    return ",".join(str(value) for value in values_of(spec, text))
 
 
 def _instant(instant: datetime) -> str:

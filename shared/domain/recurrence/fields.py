@@ -47,7 +47,7 @@ _NO_SECONDS = "seconds and years have no field (for less than a minute use the f
 
 
 @dataclass(frozen=True, slots=True)
-class _Spec:
+class FieldSpec:
     """One of the five fields: its bounds and the names it knows."""
 
     name: str
@@ -64,12 +64,12 @@ class _Spec:
         return f"{bounds} or {words[0]}–{words[-1]}"
 
 
-_MINUTE = _Spec("minute", 0, 59)
-_HOUR = _Spec("hour", 0, 23)
-_DAY = _Spec("day-of-month", 1, 31)
-_MONTH = _Spec("month", 1, 12, {name: number for number, name in enumerate(MONTHS, 1)})
-_WEEKDAY = _Spec("day-of-week", 0, 7, {name: number for number, name in enumerate(WEEKDAYS)})
-SPECS = (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)
+MINUTE = FieldSpec("minute", 0, 59)
+HOUR = FieldSpec("hour", 0, 23)
+DAY = FieldSpec("day-of-month", 1, 31)
+MONTH = FieldSpec("month", 1, 12, {name: number for number, name in enumerate(MONTHS, 1)})
+WEEKDAY = FieldSpec("day-of-week", 0, 7, {name: number for number, name in enumerate(WEEKDAYS)})
+SPECS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 
 class _ItemError(Exception):
@@ -82,7 +82,7 @@ class _ItemError(Exception):
 
 
 @dataclass(slots=True)
-class _Field:
+class FieldValues:
     """One field, read: bit n set for value n, and the day fields' special items."""
 
     bits: int = 0
@@ -107,12 +107,12 @@ class ParsedFields:
 def parse_fields(text: str) -> ParsedFields:
     """Read an expression. Raises RecurrenceError naming every wrong field."""
     parts = _split(text)
-    fields = [_read_field(spec.name, part) for spec, part in zip(SPECS, parts, strict=True)]
+    fields = [read_field(spec.name, part) for spec, part in zip(SPECS, parts, strict=True)]
     if any(read.wrong for read in fields):
         raise RecurrenceError(_problems(text, parts, fields))
     minute, hour = fields[0], fields[1]
     day, month, weekday = parts[2], parts[3], parts[4]
-    pattern = _day_pattern(day, month, weekday)
+    pattern = day_pattern(day, month, weekday)
     if pattern is None:
         raise RecurrenceError([Problem(_FIELD, text, _never(day, month, weekday, fields[2], fields[3]))])
     elapsed = parts[0].startswith("*") or parts[1].startswith("*")
@@ -171,13 +171,13 @@ def _without_seconds(parts: list[str]) -> str | None:
 def _if_valid(parts: list[str]) -> str | None:
     """The expression made of these parts, if it can be read."""
     upper = [part.upper() for part in parts]
-    read = [_read_field(spec.name, part) for spec, part in zip(SPECS, upper, strict=True)]
-    if any(one.wrong for one in read) or _day_pattern(*upper[2:]) is None:
+    read = [read_field(spec.name, part) for spec, part in zip(SPECS, upper, strict=True)]
+    if any(one.wrong for one in read) or day_pattern(*upper[2:]) is None:
         return None
     return " ".join(parts)
 
 
-def _problems(text: str, parts: list[str], fields: list[_Field]) -> list[Problem]:
+def _problems(text: str, parts: list[str], fields: list[FieldValues]) -> list[Problem]:
     """One problem for every wrong item; the suggestion is the whole expression mended, where that can be."""
     mended = []
     for part, read in zip(parts, fields, strict=True):
@@ -189,10 +189,10 @@ def _problems(text: str, parts: list[str], fields: list[_Field]) -> list[Problem
 
 
 @lru_cache(maxsize=4096)
-def _read_field(name: str, text: str) -> _Field:
+def read_field(name: str, text: str) -> FieldValues:
     """Read one field; what is wrong is kept in `wrong`. The result is shared: never change it."""
     spec = next(spec for spec in SPECS if spec.name == name)
-    result = _Field()
+    result = FieldValues()
     for item in text.split(","):
         try:
             _read_item(spec, item, result)
@@ -201,22 +201,22 @@ def _read_field(name: str, text: str) -> _Field:
     return result
 
 
-def _read_item(spec: _Spec, item: str, result: _Field) -> None:
+def _read_item(spec: FieldSpec, item: str, result: FieldValues) -> None:
     """Add what one item of a list names to the result. Raises _ItemError."""
-    if item == "*" or (item == "?" and spec in (_DAY, _WEEKDAY)):
+    if item == "*" or (item == "?" and spec in (DAY, WEEKDAY)):
         result.bits |= _range_bits(spec.low, spec.high, 1)
-    elif spec is _DAY and item in ("L", "LW"):
+    elif spec is DAY and item in ("L", "LW"):
         result.last |= item == "L"
         result.last_working |= item == "LW"
-    elif spec is _WEEKDAY and "#" in item:
+    elif spec is WEEKDAY and "#" in item:
         result.nth += _nth(item)
-    elif spec is _WEEKDAY and len(item) > 1 and item not in spec.names and (item[0] == "L" or item[-1] == "L"):
+    elif spec is WEEKDAY and len(item) > 1 and item not in spec.names and (item[0] == "L" or item[-1] == "L"):
         result.last_weekdays += (_value(spec, item[1:] if item[0] == "L" else item[:-1], item) % 7,)
     else:
         result.bits |= _plain(spec, item)
 
 
-def _plain(spec: _Spec, item: str) -> int:
+def _plain(spec: FieldSpec, item: str) -> int:
     """The bits of `*/step`, N, N/step, N-M or N-M/step."""
     if not item:
         raise _ItemError(f"{spec.name} has an empty item in its list: {spec.allowed} is allowed")
@@ -245,7 +245,7 @@ def _range_bits(low: int, high: int, step: int) -> int:
     return bits
 
 
-def _step(spec: _Spec, item: str, text: str) -> int:
+def _step(spec: FieldSpec, item: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise _ItemError(f"{spec.name} {item}: a step is a whole number from 1")
     step = int(text[:4])
@@ -254,26 +254,26 @@ def _step(spec: _Spec, item: str, text: str) -> int:
     return step
 
 
-def _backwards(spec: _Spec, item: str, low: int, high: int) -> _ItemError:
+def _backwards(spec: FieldSpec, item: str, low: int, high: int) -> _ItemError:
     """A range such as 22-2: named, and written the way it can be read (a step cannot be carried over)."""
     message = f"{spec.name} {item} runs backwards: a range goes from low to high within {spec.allowed}"
     if "/" in item:
         return _ItemError(message)
-    end = 6 if spec is _WEEKDAY else spec.high
+    end = 6 if spec is WEEKDAY else spec.high
     first = str(low) if low == end else f"{low}-{end}"
     second = str(spec.low) if high == spec.low else f"{spec.low}-{high}"
-    if spec is _WEEKDAY and high == 0:
+    if spec is WEEKDAY and high == 0:
         first, second = f"{low}-7", ""
     return _ItemError(message, f"{first},{second}" if second else first)
 
 
-def _value(spec: _Spec, text: str, item: str | None = None) -> int:
+def _value(spec: FieldSpec, text: str, item: str | None = None) -> int:
     """One number or name of a field. Raises _ItemError with what is allowed."""
     if text.isascii() and text.isdigit():
         value = int(text[:6])
         if spec.low <= value <= spec.high:
             return value
-        instead = {(_HOUR.name, 24): "0", (_MINUTE.name, 60): "0"}.get((spec.name, value))
+        instead = {(HOUR.name, 24): "0", (MINUTE.name, 60): "0"}.get((spec.name, value))
         raise _ItemError(f"{spec.name} {text}: {spec.allowed} is allowed", None if item != text else instead)
     if text in spec.names:
         return spec.names[text]
@@ -283,19 +283,19 @@ def _value(spec: _Spec, text: str, item: str | None = None) -> int:
     raise _ItemError(message, shown.replace(text, better) if better and text else None)
 
 
-def _why(spec: _Spec, text: str) -> str:
+def _why(spec: FieldSpec, text: str) -> str:
     """What a form known from elsewhere would need here."""
     if text == "?":
         return "; ? stands only in the day fields"
-    if text.startswith("H") and spec is not _WEEKDAY:
+    if text.startswith("H") and spec is not WEEKDAY:
         return "; to spread load use jitter_seconds instead of H"
     if "~" in text:
         return "; to spread load use jitter_seconds instead of a random range"
-    if spec is _DAY and "W" in text:
+    if spec is DAY and "W" in text:
         return "; of the W forms only LW (the last working day) is known"
-    if spec is _DAY and "L" in text:
+    if spec is DAY and "L" in text:
         return "; L stands alone, for the last day of the month"
-    if spec is _WEEKDAY and text == "L":
+    if spec is WEEKDAY and text == "L":
         return "; for the last Friday of a month write 5L"
     return ""
 
@@ -306,19 +306,32 @@ def _nth(item: str) -> tuple[tuple[int, int], ...]:
     if not (number.isascii() and number.isdigit() and 1 <= int(number[:3]) <= 5):
         raise _ItemError(f"day-of-week {item}: after # comes 1–5, which one of the month")
     low, dash, high = body.partition("-")
-    first = _value(_WEEKDAY, low, item)
-    last = _value(_WEEKDAY, high, item) if dash else first
+    first = _value(WEEKDAY, low, item)
+    last = _value(WEEKDAY, high, item) if dash else first
     last = 7 if high == "SUN" and first else last
     if last < first:
-        raise _backwards(_WEEKDAY, f"{item}/", first, last)
+        raise _backwards(WEEKDAY, f"{item}/", first, last)
     return tuple((weekday % 7, int(number)) for weekday in range(first, last + 1))
 
 
+def values_of(spec: FieldSpec, text: str) -> list[int]:
+    """The values a valid field names, in order; Sunday as 0, special items (L, 5#2) left out."""
+    bits = read_field(spec.name, text).bits
+    if spec is WEEKDAY:
+        bits = (bits | bits >> 7) & 127
+    return [value for value in range(spec.high + 1) if bits >> value & 1]
+
+
+def days_are_and(day: str, weekday: str) -> bool:
+    """Whether a day must match both day fields: Debian cron's rule (entry.c, DOM_STAR and DOW_STAR)."""
+    return day[0] in "*?" or weekday[0] in "*?"
+
+
 @lru_cache(maxsize=4096)
-def _day_pattern(day: str, month: str, weekday: str) -> DayPattern | None:
+def day_pattern(day: str, month: str, weekday: str) -> DayPattern | None:
     """The days three valid fields name together; None when there is no such day. Equal fields share one."""
     days, months, weekdays = (
-        _read_field(spec.name, text) for spec, text in ((_DAY, day), (_MONTH, month), (_WEEKDAY, weekday))
+        read_field(spec.name, text) for spec, text in ((DAY, day), (MONTH, month), (WEEKDAY, weekday))
     )
     pattern = DayPattern(
         DayFields(
@@ -329,14 +342,13 @@ def _day_pattern(day: str, month: str, weekday: str) -> DayPattern | None:
             last_working_day=days.last_working,
             nth_weekdays=weekdays.nth,
             last_weekdays=weekdays.last_weekdays,
-            # Debian cron (entry.c, DOM_STAR and DOW_STAR): only a field that starts with a star restricts by AND.
-            both=day[0] in "*?" or weekday[0] in "*?",
+            both=days_are_and(day, weekday),
         )
     )
     return pattern if pattern.ever_matches() else None
 
 
-def _never(day: str, month: str, weekday: str, days: _Field, months: _Field) -> str:
+def _never(day: str, month: str, weekday: str, days: FieldValues, months: FieldValues) -> str:
     """Why no date matches: the impossible date by name, where the date alone says it."""
     names = [name for number, name in enumerate(MONTH_NAMES, 1) if months.bits >> number & 1]
     if weekday in ("*", "?") and days.bits:

@@ -7,10 +7,13 @@ from random import Random
 
 import pytest
 from croniter import croniter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shared.domain.recurrence import Recurrence, RecurrenceError, next_after
+from shared.domain.recurrence import Recurrence, RecurrenceError, describe, next_after
 from shared.domain.recurrence.expression import Expression
-from shared.domain.recurrence.fields import SPECS, _read_field, parse_fields
+from shared.domain.recurrence.fields import SPECS, parse_fields, read_field
+from tests.unit.time import generated
 
 
 def problems(expression):
@@ -169,7 +172,7 @@ def test_croniter_expands_fields_alike():
         parts = [_plain_field(random, spec.low, min(spec.high, 6) if spec.high == 7 else spec.high) for spec in SPECS]
         expanded, _ = croniter.expand(" ".join(parts))
         for spec, part, theirs in zip(SPECS, parts, expanded, strict=True):
-            bits = _read_field(spec.name, part).bits
+            bits = read_field(spec.name, part).bits
             cycle = 7 if spec.name == "day-of-week" else 60
             ours = {value % cycle for value in range(spec.high + 1) if bits >> value & 1}
             named = range(spec.low, spec.high + 1) if theirs == ["*"] else theirs
@@ -186,6 +189,35 @@ def _plain_field(random, low, high):
             forms += [f"*/{step}", f"{first}/{step}"]
         items.append(random.choice(forms))
     return ",".join(items) if random.random() < 0.8 else "*"
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.lists(st.text("0123456789*/-,#?LWHR@~SUNMOFEBJA ", max_size=6), min_size=4, max_size=6).map(" ".join),
+    ),
+    st.one_of(st.just("UTC"), st.text(max_size=30)),
+)
+def test_whatever_is_sent_is_read_or_refused(expression, zone):
+    try:
+        recurrence = Recurrence.build(frequency="cron", cron_expression=expression, timezone=zone)
+    except RecurrenceError:
+        return
+    assert next_after(recurrence, datetime(2025, 1, 1, tzinfo=UTC))
+    assert describe(recurrence)
+
+
+def test_every_expression_can_be_described():
+    random = Random(17)
+    for _ in range(1000):
+        try:
+            recurrence = Recurrence.build(frequency="cron", cron_expression=generated.expression(random))
+        except RecurrenceError:
+            continue
+        words = describe(recurrence)
+        assert words.endswith("UTC time")
+        assert not words.startswith("By the cron expression")
 
 
 def test_the_longest_wait_is_found():

@@ -245,8 +245,26 @@ def test_a_new_database_moves_only_what_is_not_yet_due():
             {"frequency": "cron", "cron_expression": "0 0 * * FRI#3"},
             "At 00:00, on the third Friday of the month, UTC time",
         ),
-        ({"frequency": "cron", "cron_expression": "0 0 * * 1,5#2"}, "At 00:00, on day-of-week 1,5#2, UTC time"),
-        ({"frequency": "cron", "cron_expression": "0 0 L,15 * *"}, "At 00:00, on day-of-month L,15, UTC time"),
+        (
+            {"frequency": "cron", "cron_expression": "0 0 * * 1,5#2"},
+            "At 00:00, on Monday or the second Friday of the month, UTC time",
+        ),
+        (
+            {"frequency": "cron", "cron_expression": "0 0 L,15 * *"},
+            "At 00:00, on day 15 or the last day of the month, UTC time",
+        ),
+        (
+            {"frequency": "cron", "cron_expression": "0 0 13 * 5"},
+            "At 00:00, on day 13 of the month, and also on Friday, UTC time",
+        ),
+        (
+            {"frequency": "cron", "cron_expression": "0 0 */10 * 1"},
+            "At 00:00, on day 1, 11, 21 or 31 of the month, only when it is Monday, UTC time",
+        ),
+        (
+            {"frequency": "cron", "cron_expression": "0 0 1-7 * MON-FRI"},
+            "At 00:00, on day 1 to 7 of the month, and also on Monday to Friday, UTC time",
+        ),
         ({"frequency": "interval", "interval_seconds": 5400, "anchor": NOON}, "Every 1 hour 30 minutes"),
         ({"frequency": "interval", "interval_seconds": 1, "anchor": NOON}, "Every second"),
         (
