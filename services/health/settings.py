@@ -15,6 +15,24 @@ class Settings(SharedSettings):
     )
     record_batch_size: int = Field(default=1_000, ge=1, le=10_000, description="Events recorded in one transaction.")
     commit_interval_seconds: float = Field(default=1.0, gt=0, le=10, description="How often offsets are committed.")
+    monitor_interval_seconds: float = Field(
+        default=300.0, ge=0.2, description="How often monitor_schedule_health runs."
+    )
+    overdue_after_seconds: float = Field(default=60.0, ge=1.0, description="Grace before a due schedule is overdue.")
+    metrics_interval_seconds: float = Field(default=15.0, ge=0.2, description="How often schedule metrics are read.")
+    metrics_schedule_limit: int = Field(default=1_000, ge=0, description="Schedules with metrics of their own.")
+    retention_jobs_days: int = Field(default=90, ge=2, description="More than the largest catch-up window.")
+    retention_audit_days: int = Field(default=400, ge=2)
+    retention_artifacts_days: int = Field(default=90, ge=1)
+    retention_claims_days: int = Field(default=14, ge=2)
+    retention_deliveries_days: int = Field(default=30, ge=1)
+    retention_idempotency_days: int = Field(default=2, ge=1)
+    retention_issues_days: int = Field(default=90, ge=1, description="Resolved issues; reports are kept a week.")
     stuck_after_seconds: float = Field(
         default=30.0, ge=2.0, description="Lag without progress for so long ends the process with an error."
     )
+
+    @property
+    def artifacts(self) -> str:
+        """Where runs leave files."""
+        return self.artifacts_url or str(self.home.absolute() / "artifacts")

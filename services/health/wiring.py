@@ -5,15 +5,26 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from datetime import time, timedelta
 
+from prometheus_client import REGISTRY
+
+from services.health.announcing import Announcer
 from services.health.conditions import Conditions
 from services.health.consuming import Consuming
+from services.health.disabling import Disabler
+from services.health.duty import Chore, Duty
+from services.health.exposition import ScheduleMetrics
 from services.health.intake import KafkaUnavailable
+from services.health.monitor import Monitor, StandStill
 from services.health.pulse import Pulse
-from services.health.recorder import Recorder
+from services.health.recorder import Recorded, Recorder
+from services.health.retention import Periods, Retention
 from services.health.settings import Settings
 from services.health.watch import Watch
 from shared import clock
+from shared.artifacts import ArtifactStore
+from shared.domain.health import Limits
 from shared.events.topics import FIXED
 from shared.kafka.consumer import Record
 from shared.kafka.dead_letters import letter
@@ -22,6 +33,7 @@ from shared.kafka.producer import Producer, QueueFull
 from shared.kafka.topics import TopicRefused, TopicsUnavailable, ensure_topics
 from shared.process import Process
 from shared.storage.database import Database
+from shared.storage.session import Session
 from shared.telemetry import logging as telemetry_logging
 from shared.telemetry import metrics, tracing
 from shared.telemetry.probes import ProbeServer
@@ -47,9 +59,10 @@ class Service:
         self._database = Database(settings.database_url, application="commandcenter-health")
         self._pulse = Pulse(self._database, self._process)
         self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "health")
-        self._consuming = Consuming(
-            settings, self._process, self._conditions, Recorder(self._database, self._put_aside).record
-        )
+        self._disabler = Disabler(self._database)
+        self._recorder = Recorder(self._database, self._put_aside)
+        self._consuming = Consuming(settings, self._process, self._conditions, self._record)
+        self._duty = self._build_duty()
 
     def run(self) -> int:
         """Serve until told to stop."""
@@ -62,8 +75,10 @@ class Service:
             if not self._process.stopping.is_set():
                 self._pulse.start()
                 self._watch().start()
+                self._duty.start()
                 asyncio.run(self._consuming.run())
         finally:
+            self._duty.stop(DEAD_LETTER_TIMEOUT / 2)
             self._producer.flush(DEAD_LETTER_TIMEOUT / 2)
             self._tracer.shutdown()
             self._database.close()
@@ -103,6 +118,39 @@ class Service:
             log.info("Created %d topics", len(made), topics=" ".join(made))
         return None
 
+    def _record(self, records: Sequence[Record]) -> Recorded:
+        """Record a batch, and disable the schedules that have failed as often as they allow."""
+        recorded = self._recorder.record(records)
+        failing = {schedule_id: failures for schedule_id, failures in recorded.failing.items() if failures}
+        if failing:
+            self._disabler.pause(failing)
+        return recorded
+
+    def _build_duty(self) -> Duty:
+        settings = self._settings
+        session = Session(
+            settings.database_url,
+            "commandcenter-health-duty",
+            statement_timeout_ms=5_000,
+            transaction_timeout_ms=10_000,
+            idle_in_transaction_ms=5_000,
+            user_timeout_ms=5_000,
+        )
+        reader = LagReader(settings.kafka_bootstrap_servers, settings.topic_prefix, "health-duty")
+        limits = Limits(overdue_after=timedelta(seconds=settings.overdue_after_seconds))
+        monitor = Monitor(self._database, limits, Announcer(self._database, self._producer), StandStill(reader).find)
+        schedule_metrics = ScheduleMetrics(self._database, settings.metrics_schedule_limit, lambda: self._duty.on_duty)
+        REGISTRY.register(schedule_metrics)
+        retention = Retention(self._database, periods_of(settings), ArtifactStore(settings.artifacts).expire)
+        chores = (
+            Chore("metrics", schedule_metrics.refresh, every=timedelta(seconds=settings.metrics_interval_seconds)),
+            Chore("monitor", monitor.report, every=timedelta(seconds=settings.monitor_interval_seconds)),
+            Chore("pause", self._disabler.pause_missed, every=timedelta(minutes=5)),
+            Chore("cleanup", self._disabler.cleanup_expired_schedules, daily_at=time(2, 0)),
+            Chore("retention", retention.run, daily_at=time(2, 10)),
+        )
+        return Duty(session, self._database, self._process, chores)
+
     def _watch(self) -> Watch:
         reader = LagReader(self._settings.kafka_bootstrap_servers, self._settings.topic_prefix, "health-watch")
         return Watch(
@@ -134,3 +182,19 @@ class Service:
             raise KafkaUnavailable(refused[0] if refused else "no acknowledgement")
         for record, _ in dead:
             metrics.DEAD_LETTERS.labels("health", record.topic).inc()
+
+
+def periods_of(settings: Settings) -> Periods:
+    """How long things are kept."""
+    return Periods(
+        jobs=settings.retention_jobs_days,
+        audit=settings.retention_audit_days,
+        artifacts=settings.retention_artifacts_days,
+        rows={
+            "run_claims": settings.retention_claims_days,
+            "webhook_deliveries": settings.retention_deliveries_days,
+            "idempotency_keys": settings.retention_idempotency_days,
+            "health_issues": settings.retention_issues_days,
+            "health_reports": 7,
+        },
+    )

@@ -102,19 +102,18 @@ def record(one: Event, offset: int = 0, topic: str = "runs.results", partitions:
 
 
 def independent_count(events: Iterable[Event]) -> dict[int, tuple[int, int]]:
-    """Successes and failures by schedule, counted from the events alone, in their order, each job's first end winning.
-
-    Jobs stay at attempt 1 here: after a granted retry nothing but a cancel can end them.
-    """
+    """Successes and failures by schedule, from the events alone, in their order: each job's first end wins."""
     closed: set[int] = set()
     retrying: set[int] = set()
     counts: dict[int, Counter[str]] = {}
     for one in events:
         data: Any = one.data
         job_id, kind = data.job_id, one.id.split("-")[1]
-        if kind == "started" or job_id in closed or data.attempt != 1:
+        # Nobody queues a second attempt here: after a granted retry it can only be given up.
+        after_retry = {("cancelled", 1), ("cancelled", 2), ("failed", 2)}
+        if kind == "started" or job_id in closed:
             continue
-        if job_id in retrying and kind != "cancelled":
+        if (kind, data.attempt) not in after_retry if job_id in retrying else data.attempt != 1:
             continue
         counter = counts.setdefault(data.schedule_id, Counter())
         if kind == "retried":

@@ -1,0 +1,107 @@
+"""`monitor_schedule_health`: every five minutes a report over all schedules and the system, and the issues it opens.
+
+Called by duty.py on the replica that holds the lease. The reference's Monitoring chapter names the rules and the lines.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from services.health.announcing import Announcer
+from shared import clock
+from shared.domain.health import IssueKind, Limits
+from shared.kafka.lag import BrokerUnavailable, LagReader, Standing
+from shared.storage import issues, monitor
+from shared.storage.database import Database
+from shared.storage.monitor import Finding, Totals
+from shared.telemetry import metrics
+from shared.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+ACTION = "schedule_health"
+
+
+class StandStill:
+    """Consumer groups that are behind and have not moved since the last report."""
+
+    def __init__(self, reader: LagReader) -> None:
+        self._reader = reader
+        self._last: dict[tuple[str, str, int], Standing] = {}
+
+    def find(self, now: datetime) -> list[Finding]:
+        """One finding a group; none while Kafka does not answer, which is another alert's affair."""
+        try:
+            standings = {
+                (group, one.topic, one.partition): one
+                for group in self._reader.groups()
+                for one in self._reader.read(group)
+            }
+        except BrokerUnavailable as error:
+            log.warning("The groups' lag cannot be read: %s", error, action=ACTION)
+            return []
+        stuck: dict[str, int] = {}
+        for key, one in standings.items():
+            earlier = self._last.get(key)
+            if one.lag and earlier is not None and earlier.lag and earlier.committed == one.committed:
+                stuck[key[0]] = stuck.get(key[0], 0) + one.lag
+        self._last = standings
+        return [
+            Finding(
+                IssueKind.STUCK_CONSUMER,
+                f"group {group}",
+                "critical",
+                f"consumer group {group} is {lag} messages behind and does not move",
+                now,
+            )
+            for group, lag in sorted(stuck.items())
+        ]
+
+
+class Monitor:
+    """Makes reports."""
+
+    def __init__(
+        self,
+        database: Database,
+        limits: Limits,
+        announcer: Announcer,
+        find_elsewhere: Callable[[datetime], Sequence[Finding]],
+    ) -> None:
+        """`find_elsewhere`: findings that do not come from the database."""
+        self._database, self._limits, self._announcer = database, limits, announcer
+        self._find_elsewhere = find_elsewhere
+
+    def report(self, _now: datetime) -> None:
+        """One report. The instant is PostgreSQL's: this host's clock judges nothing."""
+        started = clock.monotonic()
+        with self._database.transaction() as connection:
+            now = monitor.database_now(connection)
+            findings = [*monitor.all_findings(connection, self._limits, now), *self._find_elsewhere(now)]
+            totals = monitor.totals(connection)
+            seconds = clock.monotonic() - started
+            issues.note(connection, findings, totals, now, seconds)
+        metrics.REPORT_DURATION.set(seconds)
+        self._announcer.announce()
+        self._say(findings, totals, seconds)
+
+    def _say(self, findings: Sequence[Finding], totals: Totals, seconds: float) -> None:
+        with self._database.transaction() as connection:
+            current = issues.current(connection)
+        for kind in IssueKind:
+            for severity in ("warning", "critical"):
+                number = sum(one.kind == kind and one.severity == severity for one in current)
+                metrics.OPEN_ISSUES.labels(kind.value, severity).set(number)
+            found = sum(one.kind is kind for one in findings)
+            if found >= self._limits.most:
+                log.warning("More than %d findings of one kind: the rest is not listed", self._limits.most, kind=kind)
+        critical = sum(one.severity == "critical" and one.schedule_id is not None for one in current)
+        if critical:
+            log.warning("Found %d critical schedule issues", critical, action=ACTION)
+        log.info(
+            "monitor_schedule_health completed: %d schedules, %d open issues",
+            totals.enabled + totals.disabled,
+            len(current),
+            action=ACTION,
+            seconds=round(seconds, 3),
+            **totals.bands,
+        )

@@ -1,0 +1,77 @@
+"""What the metrics of single schedules are made from: stored statistics, so that counters go on after a restart."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFigures:
+    """One schedule's statistics."""
+
+    schedule_id: int
+    project_id: int
+    name: str
+    task_type: str
+    enabled: bool
+    successes: int
+    failures: int
+    duration_seconds: float
+    last_run_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All schedules in numbers, and as many single ones as the limit allows."""
+
+    enabled: int
+    disabled: int
+    schedules: tuple[ScheduleFigures, ...]
+
+    @property
+    def cut(self) -> int:
+        """Schedules without metrics of their own."""
+        return self.enabled + self.disabled - len(self.schedules)
+
+
+# Enabled ones first, in the order of their ids: a stable choice, so that series do not come and go.
+_SCHEDULES = text("""
+SELECT s.id, s.project_id, s.name, s.task_type, s.enabled, coalesce(t.success_count, 0) AS successes,
+    coalesce(t.failure_count, 0) AS failures, coalesce(t.total_duration_seconds, 0) AS duration_seconds, t.last_run_at
+FROM (
+    SELECT * FROM (SELECT * FROM schedules WHERE enabled AND deleted_at IS NULL ORDER BY id LIMIT :limit) AS a
+    UNION ALL
+    SELECT * FROM (SELECT * FROM schedules WHERE NOT enabled AND deleted_at IS NULL ORDER BY id LIMIT :limit) AS b
+    LIMIT :limit
+) AS s
+LEFT JOIN schedule_statistics t ON t.schedule_id = s.id
+""")
+_COUNTS = text(
+    "SELECT count(*) FILTER (WHERE enabled) AS enabled, count(*) FILTER (WHERE NOT enabled) AS disabled"
+    " FROM schedules WHERE deleted_at IS NULL"
+)
+
+
+def figures(connection: Connection, limit: int) -> Figures:
+    """Read them; at most `limit` single schedules."""
+    counts = connection.execute(_COUNTS).one()
+    rows = connection.execute(_SCHEDULES, {"limit": limit})
+    return Figures(
+        counts.enabled,
+        counts.disabled,
+        tuple(
+            ScheduleFigures(
+                row.id,
+                row.project_id,
+                row.name,
+                row.task_type,
+                row.enabled,
+                row.successes,
+                row.failures,
+                row.duration_seconds,
+                row.last_run_at,
+            )
+            for row in rows
+        ),
+    )
