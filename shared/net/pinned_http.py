@@ -154,7 +154,10 @@ async def _exchange(connected: Connected, message: _Message, heard: _Heard, body
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await connected.reader.read(_CHUNK))
+            data = await connected.reader.read(_CHUNK)
+            if not data and heard.status == 0:
+                raise ConnectionError("closed without an answer")
+            connection.receive_data(data)
         elif isinstance(event, h11.Response):
             heard.status = event.status_code
             heard.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
@@ -163,8 +166,6 @@ async def _exchange(connected: Connected, message: _Message, heard: _Heard, body
             if len(heard.body) > body_limit:
                 return
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-            if heard.status == 0:
-                raise ConnectionError("closed without an answer")
             heard.complete = True
             return
         elif isinstance(event, h11.InformationalResponse):  # 1xx: the real answer follows
