@@ -4,8 +4,8 @@ import sys
 
 from pydantic import ValidationError
 
-from services.api import wiring
 from services.api.settings import Settings
+from services.api.wiring import serve, settings_sentence
 
 
 def main() -> int:
@@ -13,9 +13,9 @@ def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        print(wiring.settings_sentence(error), file=sys.stderr)  # noqa: T201 (before logs exist)
+        print(settings_sentence(error), file=sys.stderr)  # noqa: T201 (before logs exist)
         return 2
-    return wiring.serve(settings)
+    return serve(settings)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from services.api.answers import Answer
 from services.api.context import Context
 from services.api.problems import Problem, not_found
 from shared.events.types import Actor
+from shared.secrets import SecretUnreadable
 from shared.storage import idempotency, schedules
 from shared.storage.database import Connection
 from shared.storage.schedules import StoredSchedule
@@ -20,6 +21,7 @@ from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import REFUSED
 
 log = get_logger(__name__)
+_PURPOSE = "idempotency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +65,33 @@ class Caller:
                 hours = self.context.settings.idempotency_hours
                 earlier = idempotency.begin(connection, self.principal.name, key, fingerprint, hours)
                 if earlier is not None:
-                    return _again(earlier, fingerprint)
+                    return self._again(earlier, fingerprint)
                 answer = work(connection)
                 content = answer.content()
-                idempotency.finish(connection, self.principal.name, key, answer.status, answer.headers, content)
+                # Sealed, because an answer can hold a secret that is shown this once.
+                sealed = self.context.secrets.seal(content.decode(), _PURPOSE)
+                idempotency.finish(connection, self.principal.name, key, answer.status, answer.headers, sealed)
         if answer.log is not None:
             message, fields = answer.log
             log.info(message, **fields)
         return Response(content, answer.status, dict(answer.headers), "application/json" if content else None)
+
+    def _again(self, earlier: idempotency.Remembered, fingerprint: bytes) -> Response:
+        """The answer given before. The same key with another request is a mistake of the caller."""
+        if earlier.fingerprint != fingerprint:
+            raise Problem(422, "This Idempotency-Key was used for another request.")
+        try:
+            body = self.context.secrets.unseal(earlier.body, _PURPOSE)
+        except SecretUnreadable as error:
+            raise Problem(409, "This was done before, but its answer can no longer be read.") from error
+        headers = {**earlier.headers, "Idempotency-Replayed": "true"}
+        return Response(body, earlier.status, headers, "application/json" if body else None)
 
     def _fingerprint(self) -> bytes:
         request = self.request
         body: bytes = getattr(request, "_body", b"")  # FastAPI has read it by now and keeps it there
         text = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
         return hashlib.sha256(text + body).digest()
-
-
-def _again(earlier: idempotency.Remembered, fingerprint: bytes) -> Response:
-    """The answer given before. The same key with another request is a mistake of the caller."""
-    if earlier.fingerprint != fingerprint:
-        raise Problem(422, "This Idempotency-Key was used for another request.")
-    headers = {**earlier.headers, "Idempotency-Replayed": "true"}
-    return Response(earlier.body, earlier.status, headers, "application/json" if earlier.body else None)
 
 
 def _credential(request: Request) -> str | None:

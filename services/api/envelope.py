@@ -42,7 +42,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = clock.monotonic()
-        headers = {name: value for name, value in scope["headers"]}
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id", b""))
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500

@@ -53,7 +53,7 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.errors = list(errors)
+        self.errors = [dict(error) for error in errors]
         self.headers = dict(headers or {})
 
     def body(self, instance: str | None = None) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def of_validation(error: RequestValidationError) -> Problem:
             continue
         name = ".".join(place[1:]) or place[0]
         message = "there is no such field" if found["type"] == "extra_forbidden" else str(found["msg"])
-        errors.append(field_error(name, message.removeprefix("Value error, "), found.get("input")))
+        value = None if "secret" in name else found.get("input")  # secrets are never answered
+        errors.append(field_error(name, message.removeprefix("Value error, "), value))
     return invalid(errors)
 
 

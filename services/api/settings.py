@@ -77,7 +77,8 @@ class Settings(SharedSettings):
     def _never_open_to_the_world(self) -> "Settings":
         if self.auth == "none" and not self.on_loopback:
             raise ValueError(
-                f"COMMANDCENTER_AUTH=none is refused on {self.host}: set COMMANDCENTER_AUTH=keys, or listen on 127.0.0.1"
+                f"COMMANDCENTER_AUTH=none is refused on {self.host}:"
+                " set COMMANDCENTER_AUTH=keys, or listen on 127.0.0.1"
             )
         if self.oidc_issuer and not self.oidc_audience:
             raise ValueError("COMMANDCENTER_OIDC_AUDIENCE is needed with COMMANDCENTER_OIDC_ISSUER")

@@ -5,13 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-_MOST = 1000
 _REPORT = text("SELECT reported_at, schedules FROM health_reports ORDER BY id DESC LIMIT 1")
 _ISSUES = text(
     "SELECT id::text AS id, kind, severity, schedule_id, project_id, since, detail FROM health_issues"
     " WHERE opened_at IS NOT NULL AND resolved_at IS NULL"
     " AND (CAST(:projects AS bigint[]) IS NULL OR project_id = ANY(CAST(:projects AS bigint[])))"
-    f" ORDER BY severity, since LIMIT {_MOST}"
+    " ORDER BY severity, since LIMIT 1000"
 )
 
 

@@ -62,7 +62,10 @@ def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: i
         ids = f"SELECT id, scheduled_for FROM ({halves}) AS both_kinds ORDER BY {order} LIMIT :limit OFFSET :offset"  # noqa: S608
     else:
         order = "id DESC"
-        ids = f"SELECT j.id, j.scheduled_for FROM jobs j {joins} WHERE {where} ORDER BY j.id DESC LIMIT :limit OFFSET :offset"  # noqa: S608
+        ids = (
+            f"SELECT j.id, j.scheduled_for FROM jobs j {joins} WHERE {where}"  # noqa: S608
+            " ORDER BY j.id DESC LIMIT :limit OFFSET :offset"
+        )
     rows = connection.execute(
         text(
             f"WITH page AS MATERIALIZED ({ids}) SELECT {_COLUMNS} FROM page"  # noqa: S608

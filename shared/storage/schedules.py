@@ -1,4 +1,4 @@
-"""Schedules: definitions, their stored versions, and their timers (tables schedules, schedule_versions, schedule_timers).
+"""Schedules: definitions, their versions and timers (tables schedules, schedule_versions, schedule_timers).
 
 The api alone writes definitions. The dispatcher advances timers with statements of its own; here a timer is set at
 creation and when an edit moves it. Lock order: `lock_timer` first, then `get(..., lock=True)` in a new statement.

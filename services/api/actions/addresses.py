@@ -8,6 +8,7 @@ import re
 from urllib.parse import urlsplit
 
 from services.api.settings import Settings
+from shared.net.addresses import AddressRules
 
 _SCP = re.compile(r"[A-Za-z0-9._-]+@([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?!//)[^\s:]\S*")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
@@ -59,19 +60,10 @@ def _host_problem(host: str, settings: Settings) -> str | None:
         if not _HOST.fullmatch(host):
             return f"{host[:100]} is no host name"
         if host.lower().rstrip(".") == "localhost" and not settings.loopback_addresses:
-            return "addresses of this machine are not allowed (COMMANDCENTER_ALLOW_LOOPBACK)"
+            return "localhost is this machine itself: that is not allowed here (COMMANDCENTER_ALLOW_LOOPBACK)"
         # Numbers in other notations (0x7f.1, 2130706433) are addresses to a resolver.
         if re.fullmatch(r"(0x[0-9a-fA-F]*|\d+)(\.(0x[0-9a-fA-F]*|\d+))*\.?", host):
             return f"{host[:100]} is no host name"
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    if address.is_loopback:
-        if settings.loopback_addresses:
-            return None
-        return "addresses of this machine are not allowed (COMMANDCENTER_ALLOW_LOOPBACK)"
-    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-        return f"the address {address} is not allowed"
-    if not address.is_global and not settings.allow_private_networks:
-        return f"the private address {address} is not allowed (COMMANDCENTER_ALLOW_PRIVATE_NETWORKS)"
-    return None
+    refused = AddressRules.of(settings).refusal(address)
+    return None if refused is None else f"{address} {refused}: that is not allowed here"

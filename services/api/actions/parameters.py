@@ -44,16 +44,18 @@ def problems(parameters_schema: str, parameters: Mapping[str, Any]) -> list[dict
 
 def _field_errors(error: ValidationError) -> list[dict[str, Any]]:
     path = ["task_parameters", *map(str, error.absolute_path)]
+    rule: Any = error.validator_value
+    instance: Any = error.instance
     if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
+        missing = [name for name in rule if name not in instance]
         # jsonschema reports one error a missing name; the name is in its message.
         names = [name for name in missing if error.message.startswith(repr(name))] or missing
         return [field_error(".".join([*path, name]), "it is needed") for name in names]
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = set(error.schema.get("properties", {}))
-        extra = [name for name in error.instance if name not in known]
-        if error.validator_value is False and extra:
-            return [field_error(".".join([*path, name]), "there is no such parameter") for name in extra]
+    if error.validator == "additionalProperties" and rule is False and isinstance(error.schema, Mapping):
+        known = error.schema.get("properties", {})
+        return [
+            field_error(".".join([*path, name]), "there is no such parameter") for name in instance if name not in known
+        ]
     if error.validator == "anyOf" and error.context:
         error = max(error.context, key=lambda one: one.validator != "type")
     return [field_error(".".join(path), error.message[:300], error.instance)]

@@ -51,7 +51,9 @@ def _tags(value: dict[str, Any]) -> dict[str, Any]:
         if not 0 < len(name) <= 100:
             raise ValueError("a tag's name has 1 to 100 characters")
         if not isinstance(item, (str, int, float, bool)):
-            raise ValueError(f"tag {name}: a text, a number or a boolean is needed")
+            raise ValueError(  # noqa: TRY004 (pydantic reports ValueError)
+                f"tag {name}: a text, a number or a boolean is needed"
+            )
         if isinstance(item, str) and len(item) > 500:
             raise ValueError(f"tag {name}: at most 500 characters")
     return value

@@ -1,13 +1,20 @@
 """Bodies of projects, repositories, webhooks, task types, keys, attempts, audit and health."""
 
-from collections.abc import Mapping
+from collections.abc import ItemsView
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from services.api.answers import second
 from services.api.models.fields import Body, Count, Description, Id, Instant, Name, Page, Shape
+
+
+class SupportsItems(Protocol):
+    """A mapping, or a row's view of itself as one."""
+
+    def items(self) -> ItemsView[Any, Any]: ...
+
 
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
 Branch = Annotated[str, Field(min_length=1, max_length=255)]
@@ -257,7 +264,7 @@ class HealthReport(Shape):
     issues: list[HealthIssueShape]
 
 
-def shown_row(row: Mapping[str, Any], *hidden: str) -> dict[str, Any]:
+def shown_row(row: SupportsItems, *hidden: str) -> dict[str, Any]:
     """A row as the api answers it: instants of the definition to the second, some columns left out."""
     shown = {name: value for name, value in row.items() if name not in hidden}
     for name in ("created_at", "updated_at"):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from services.api.answers import second
 from services.api.models.fields import (
@@ -26,8 +26,12 @@ from shared.storage.schedules import StoredSchedule
 
 Frequency = Literal["once", "hourly", "daily", "weekly", "monthly", "cron", "interval"]
 
-TIMING_EXAMPLE = {"frequency": "cron", "cron_expression": "0 9 * * 1", "timezone": "America/Los_Angeles"}
-CREATE_EXAMPLE = {
+TIMING_EXAMPLE: dict[str, JsonValue] = {
+    "frequency": "cron",
+    "cron_expression": "0 9 * * 1",
+    "timezone": "America/Los_Angeles",
+}
+CREATE_EXAMPLE: dict[str, JsonValue] = {
     "project_id": 1,
     "name": "Daily Repository Analysis",
     "description": "Analyze repository changes daily",
@@ -68,7 +72,7 @@ class Timing(Body):
 class ScheduleCreate(Timing):
     """A new schedule."""
 
-    model_config = {"json_schema_extra": {"examples": [CREATE_EXAMPLE]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [CREATE_EXAMPLE]})
 
     project_id: Id = Field(examples=[1])
     name: Name = Field(examples=["Daily Repository Analysis"])
@@ -92,7 +96,9 @@ class ScheduleCreate(Timing):
 class ScheduleUpdate(Body):
     """What to change; fields left out stay as they are, null resets the fields that may be empty."""
 
-    model_config = {"json_schema_extra": {"examples": [{"name": "Updated Schedule Name", "frequency": "weekly"}]}}
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Updated Schedule Name", "frequency": "weekly"}]}
+    )
 
     name: Name | None = None
     description: Description | None = None
@@ -130,7 +136,7 @@ class ScheduleExecute(Body):
 class Preview(Timing):
     """Timing to try out; nothing is stored."""
 
-    model_config = {"json_schema_extra": {"examples": [{**TIMING_EXAMPLE, "count": 3}]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [{**TIMING_EXAMPLE, "count": 3}]})
 
     count: int = Field(default=10, ge=1, le=1000)
     after: Instant | None = Field(default=None, description="Occurrences after this instant; default now.")

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1/audit", tags=["audit"], route_class=JsonRoute
 
 
 @router.get("", response_model=AuditList, responses=errors(), operation_id="listAudit", summary="Read the audit log")
-def list_audit(
+def list_audit(  # noqa: PLR0913, PLR0917 (one query parameter each)
     caller: Viewer,
     schedule_id: Annotated[int | None, Query(ge=-INT8, le=INT8, description="Filter by schedule.")] = None,
     project_id: ProjectFilter = None,

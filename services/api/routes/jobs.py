@@ -33,7 +33,7 @@ _DAYS = timedelta(days=7)
 
 
 @router.get("", response_model=JobList, responses=errors(), operation_id="listJobs", summary="List jobs")
-def list_jobs(
+def list_jobs(  # noqa: PLR0913, PLR0917 (one query parameter each)
     caller: Viewer,
     request: Request,
     schedule_id: Annotated[int | None, Query(ge=-INT8, le=INT8, description="Filter by schedule.")] = None,

@@ -1,10 +1,7 @@
 """`/api/v1/webhooks`: where deliveries go. Secrets are sealed at rest and never answered."""
 
-import base64
-import secrets as randomness
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Response
 
 from services.api.actions.addresses import webhook_problem
@@ -26,11 +23,9 @@ from services.api.routing import JsonRoute
 from shared.secrets import SecretUnreadable
 from shared.storage import projects, webhooks
 from shared.storage.database import Connection
+from shared.webhook_secrets import check_secret, new_secret, open_secrets, rotated, seal_secrets
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
-PURPOSE = "webhook secrets"
-_MOST_SECRETS = 2
-"""The new one and the one before: both sign while receivers change over (Standard Webhooks)."""
 
 
 @router.post(
@@ -43,7 +38,7 @@ _MOST_SECRETS = 2
 )
 def create_webhook(body: WebhookCreate, caller: Operator, idempotency_key: IdempotencyKey = None) -> Response:
     """Without a secret one is made, and shown in this answer only."""
-    made = None if body.secret else "whsec_" + base64.b64encode(randomness.token_bytes(32)).decode()
+    made = None if body.secret else new_secret()
 
     def work(connection: Connection) -> Answer:
         wrong = _wrong(body.url, body.secret, caller)
@@ -52,7 +47,7 @@ def create_webhook(body: WebhookCreate, caller: Operator, idempotency_key: Idemp
         if wrong:
             raise invalid(wrong)
         values = body.model_dump(exclude={"secret"})
-        values["secrets_encrypted"] = seal(caller, [str(body.secret or made)])
+        values["secrets_encrypted"] = seal_secrets(caller.context.secrets, body.project_id, [str(body.secret or made)])
         row = webhooks.insert(connection, values)
         log = (f"Registered webhook {row.id} ({row.name})", {"action": "webhook.created"})
         headers = {"Location": f"/api/v1/webhooks/{row.id}", **etag(row.version)}
@@ -117,7 +112,8 @@ def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, 
             return Answer(200, _shown(row._mapping), etag(row.version))
         sealed = None if row.secrets_encrypted is None else bytes(row.secrets_encrypted)
         if "secret" in sent:
-            sealed = seal(caller, [sent["secret"], *unseal(caller, sealed)][:_MOST_SECRETS])
+            secrets = rotated(_unseal(caller, row.project_id, sealed), sent["secret"])
+            sealed = seal_secrets(caller.context.secrets, row.project_id, secrets)
         changed = webhooks.update(connection, webhook_id, kept | {"secrets_encrypted": sealed})
         return Answer(200, _shown(changed._mapping), etag(changed.version))
 
@@ -145,20 +141,14 @@ def delete_webhook(webhook_id: ObjectId, caller: Operator, if_match: IfMatch = N
     return caller.write(work)
 
 
-def seal(caller: Caller, texts: list[str]) -> bytes:
-    """The secrets of a webhook as they are stored: the newest first."""
-    return caller.context.secrets.seal(orjson.dumps(texts).decode(), PURPOSE)
-
-
-def unseal(caller: Caller, sealed: bytes | None) -> list[str]:
+def _unseal(caller: Caller, project_id: int, sealed: bytes | None) -> list[str]:
     """The stored secrets; none where they were sealed with a key that is gone: they cannot sign any more either."""
     if sealed is None:
         return []
     try:
-        texts: list[str] = orjson.loads(caller.context.secrets.unseal(sealed, PURPOSE))
+        return open_secrets(caller.context.secrets, project_id, sealed)
     except SecretUnreadable:
         return []
-    return texts
 
 
 def _wrong(url: str, secret: str | None, caller: Caller) -> list[dict[str, Any]]:
@@ -166,11 +156,11 @@ def _wrong(url: str, secret: str | None, caller: Caller) -> list[dict[str, Any]]
     problem = webhook_problem(url, caller.context.settings)
     if problem is not None:
         found.append(field_error("url", problem, url))
-    if secret is not None and secret.startswith("whsec_"):
+    if secret is not None:
         try:
-            base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except ValueError:
-            found.append(field_error("secret", "after whsec_ base64 is needed"))
+            check_secret(secret)
+        except ValueError as error:
+            found.append(field_error("secret", str(error)))
     return found
 
 
