@@ -1,0 +1,101 @@
+"""Verifying the audit log's chains (shared/storage/audit_chain.py says how they are made).
+
+Used by `make audit-verify` and by the api's endpoint. Reads a chain in pages, each in a transaction of its own: a
+log of any length neither fills memory nor holds back autovacuum.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from shared.storage.audit_chain import BEGINNING, FIELDS, body, canonical, link
+from shared.storage.database import Database
+
+PAGE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The result for one chain. `broken`: one sentence naming the first place that does not hold, else None."""
+
+    chain: str
+    entries: int
+    broken: str | None = None
+
+
+_CHAINS = text("SELECT chain FROM audit_chains UNION SELECT DISTINCT chain FROM audit_log ORDER BY 1")
+_PAGE = text(
+    f"SELECT {', '.join(FIELDS)}, previous_hash, hash FROM audit_log WHERE chain = :chain AND place > :after"  # noqa: S608
+    " ORDER BY place LIMIT :page"
+)
+_GAPS = text("SELECT first_place, last_place, last_hash FROM audit_gaps WHERE chain = :chain ORDER BY first_place")
+_END = text("SELECT place, hash FROM audit_chains WHERE chain = :chain")
+
+
+def chains(database: Database) -> list[str]:
+    """Every chain's name."""
+    with database.transaction() as connection:
+        return list(connection.scalars(_CHAINS))
+
+
+def verify(database: Database, chain: str) -> Proof:
+    """Follow one chain as far as it reached when this began."""
+    with database.transaction() as connection:
+        found = connection.execute(_GAPS, {"chain": chain})
+        gaps = {row.first_place: (row.last_place, bytes(row.last_hash)) for row in found}
+        end = connection.execute(_END, {"chain": chain}).first()
+    if end is None:
+        return Proof(chain, 0, "its end is missing from audit_chains")
+    walk = _Walk(gaps)
+    while walk.broken is None and walk.place < end.place:
+        with database.transaction() as connection:
+            rows = _page(connection, chain, walk.place)
+        if not rows:
+            break
+        for row in rows:
+            if walk.place >= end.place or not walk.step(row):
+                break
+    walk.pass_gaps()
+    if walk.broken is None and walk.place != end.place:
+        walk.broken = f"the chain ends at place {walk.place}, but place {end.place} was written"
+    if walk.broken is None and walk.hash != bytes(end.hash):
+        walk.broken = f"place {end.place} is not the entry that was written there"
+    return Proof(chain, walk.entries, walk.broken)
+
+
+def _page(connection: Connection, chain: str, after: int) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in connection.execute(_PAGE, {"chain": chain, "after": after, "page": PAGE})]
+
+
+class _Walk:
+    """One step an entry."""
+
+    def __init__(self, gaps: dict[int, tuple[int, bytes]]) -> None:
+        self._gaps = gaps
+        self.place, self.hash, self.entries = 0, BEGINNING, 0
+        self.broken: str | None = None
+
+    def pass_gaps(self) -> None:
+        """Go over what retention has dropped behind the present place."""
+        while self.place + 1 in self._gaps:
+            self.place, self.hash = self._gaps[self.place + 1]
+
+    def step(self, row: dict[str, Any]) -> bool:
+        """Check one stored entry against the one before it."""
+        self.pass_gaps()
+        place = row["place"]
+        if place != self.place + 1:
+            self.broken = f"place {self.place + 1} is missing"
+            return False
+        if bytes(row["previous_hash"]) != self.hash:
+            self.broken = f"place {place} does not follow the entry before it"
+            return False
+        entry = {name: row[name] for name in FIELDS}
+        entry["detail"] = canonical(entry["detail"])
+        if link(self.hash, body(entry)) != bytes(row["hash"]):
+            self.broken = f"place {place} was altered"
+            return False
+        self.place, self.hash = place, bytes(row["hash"])
+        self.entries += 1
+        return True
