@@ -47,6 +47,7 @@ test: dev ## all tests but the long fault tests
 
 test-time: dev ## the tests of recurrence and time, at length
 	@$(PY) -m pytest -n $(WORKERS) tests/unit/time
+	@$(PY) -m tests.unit.time.differential
 
 faults: dev ## kill, stop and cut everything in turn, at length
 	@$(PY) -m pytest -m "slow or not slow" tests/faults
