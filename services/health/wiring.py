@@ -56,7 +56,13 @@ class Service:
         self._tracer = tracing.configure("health", settings)
         self._process = Process("health", settings.instance)
         self._conditions = Conditions(kafka="not yet asked", consumer="not yet started", recording=None)
-        self._database = Database(settings.database_url, application="commandcenter-health")
+        # A stopped replica must not hold the chains' rows for longer than its partitions take to move.
+        self._database = Database(
+            settings.database_url,
+            application="commandcenter-health",
+            transaction_timeout_ms=20_000,
+            idle_in_transaction_ms=5_000,
+        )
         self._pulse = Pulse(self._database, self._process)
         self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "health")
         self._disabler = Disabler(self._database)
