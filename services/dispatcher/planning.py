@@ -136,10 +136,10 @@ class Planner:
                 late = now - timer.next_run_at
                 if (
                     (following is None or following > now)
-                    and late <= GRACE
+                    and (late <= GRACE or definition.catchup_policy == CatchupPolicy.LATEST)
                     and late.total_seconds() <= definition.catchup_window_seconds
                 ):
-                    # The short way: a single occurrence, on time.
+                    # The short way: a single occurrence, on time or wanted anyway.
                     plan.moves.append(move(timer.schedule_id, known.recurrence, first, following))
                     place(plan, now, timer, definition, first, open_jobs.get(timer.schedule_id, ()), timer.job_id)
                 else:

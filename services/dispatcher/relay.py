@@ -6,6 +6,7 @@ earlier leader is read from the table, oldest first. Rows in hand are not read a
 the order of their rows: writers hold its timer's lock when they draw the row's id. One thread owns the producer.
 """
 
+import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -61,7 +62,10 @@ class Relay:
         self._changed = threading.Condition(self._lock)
         self._known: dict[int, float] = {}
         """Row id → when it was taken in hand."""
-        self._handed: deque[tuple[int, Stored]] = deque()
+        self._expected: set[int] = set()
+        """Rows about to be committed; no later row goes out before they are handed over or forgotten."""
+        self._handed: list[tuple[int, Stored]] = []
+        """A heap by row id: two lanes may hand over in another order than they committed."""
         self._messages = 0
         """Messages in hand; `_unread` those seen in the table beyond."""
         self._unread = 0
@@ -104,19 +108,23 @@ class Relay:
         with self._lock:
             now = clock.monotonic()
             self._known.update(dict.fromkeys(ids, now))
+            self._expected.update(ids)
 
     def forget(self, ids: Sequence[int]) -> None:
         """Whether these rows exist is uncertain: read them from the table if they do."""
         with self._changed:
             for row_id in ids:
                 self._known.pop(row_id, None)
+                self._expected.discard(row_id)
             self._dirty = True
             self._changed.notify_all()
 
     def hand_over(self, rows: Sequence[tuple[int, Stored]]) -> None:
         """Publish these committed rows."""
         with self._changed:
-            self._handed.extend(rows)
+            for row_id, stored in rows:
+                self._expected.discard(row_id)
+                heapq.heappush(self._handed, (row_id, stored))
             self._messages += sum(len(stored.messages) for _, stored in rows)
             self._changed.notify_all()
 
@@ -159,6 +167,7 @@ class Relay:
         with self._changed:
             self._known.clear()
             self._handed.clear()
+            self._expected.clear()
             self._messages = self._unread = 0
             self._dirty = True
         self._settled.clear()
@@ -176,7 +185,7 @@ class Relay:
         now = clock.monotonic()
         if self._dirty or now - self._last_read >= self._poll_seconds:
             self._read(publisher)
-        in_flight = bool(self._known)
+        in_flight = self._messages > 0
         publisher.poll(0.001 if in_flight else 0)
         self._settle(publisher)
         self._remove(force=not in_flight)
@@ -192,7 +201,7 @@ class Relay:
             publisher.trouble = None
         self._look_for_lost()
         with self._changed:
-            if not self._handed and not self._dirty and not self._known:
+            if not self._ready() and not self._dirty and not in_flight:
                 wait = self._poll_seconds - (clock.monotonic() - self._last_read)
                 if self._removable:
                     wait = min(wait, REMOVE_AFTER_SECONDS)
@@ -201,9 +210,9 @@ class Relay:
     def _publish_handed(self, publisher: Publisher) -> None:
         while True:
             with self._lock:
-                if not self._handed:
+                if not self._ready():
                     return
-                row_id, stored = self._handed.popleft()
+                row_id, stored = heapq.heappop(self._handed)
             self._publish_all(publisher, [(row_id, stored.messages)])
 
     def _publish_all(self, publisher: Publisher, rows: Sequence[tuple[int, Sequence[Outgoing]]]) -> None:
@@ -217,6 +226,10 @@ class Relay:
                     self._messages -= sum(len(unsent) for _, unsent in rest)
                 self.forget([unsent for unsent, _ in rest])
                 raise
+
+    def _ready(self) -> bool:
+        """Whether the oldest row handed over may go out. Under the lock."""
+        return bool(self._handed) and (not self._expected or self._handed[0][0] < min(self._expected))
 
     def _read(self, publisher: Publisher) -> None:
         """Publish rows of the table that are not in hand, as far as the backlog has room."""

@@ -222,9 +222,11 @@ class Rescue:
             log.info("Created %s partitions ahead", made, action="partitions.created")
 
     def _count_due(self) -> None:
-        if clock.monotonic() >= self._not_before.get("count", 0.0):
+        began = clock.monotonic()
+        if began >= self._not_before.get("count", 0.0):
             SCHEDULES_DUE.set(dispatch.count_due(self._session))
-            self._not_before["count"] = clock.monotonic() + 5
+            ended = clock.monotonic()
+            self._not_before["count"] = ended + max(2 * LEAST_BETWEEN, COST_SHARE * (ended - began))
 
 
 def _open(job: HeldJob) -> OpenJob:

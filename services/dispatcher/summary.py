@@ -4,6 +4,8 @@ One summary line a second at most, adding up the ticks since the last one; a lin
 few of each second, so that a small installation sees every one and a large one is not drowned.
 """
 
+import threading
+
 from shared import clock
 from shared.events.due import instant
 from shared.storage.dispatch import NewJob, TimerMove
@@ -17,7 +19,7 @@ EXECUTED_LINES = 20
 
 
 class Summary:
-    """Used by the tick's thread alone."""
+    """Used by the tick's lanes."""
 
     def __init__(self) -> None:
         self._since = clock.monotonic()
@@ -25,6 +27,7 @@ class Summary:
         self._skipped = 0
         self._failed = 0
         self._lines = 0
+        self._lock = threading.Lock()
 
     def executed(self, job: NewJob, next_run_at: TimerMove | None) -> None:
         """A job was created and committed."""
@@ -48,9 +51,10 @@ class Summary:
 
     def add(self, dispatched: int, skipped: int, failed: int) -> None:
         """A committed batch."""
-        self._dispatched += dispatched
-        self._skipped += skipped
-        self._failed += failed
+        with self._lock:
+            self._dispatched += dispatched
+            self._skipped += skipped
+            self._failed += failed
 
     def flush(self) -> None:
         """Write the line if there was work and a second has passed."""
@@ -59,15 +63,17 @@ class Summary:
             return
         self._since = now
         self._lines = 0
-        if self._dispatched or self._skipped or self._failed:
+        with self._lock:
+            dispatched, skipped, failed = self._dispatched, self._skipped, self._failed
+            self._dispatched = self._skipped = self._failed = 0
+        if dispatched or skipped or failed:
             log.info(
                 "Schedule dispatcher completed: %s dispatched, %s failed",
-                self._dispatched,
-                self._failed,
+                dispatched,
+                failed,
                 action="dispatcher.completed",
-                skipped=self._skipped,
+                skipped=skipped,
             )
-            self._dispatched = self._skipped = self._failed = 0
 
     def seconds_left(self) -> float | None:
         """How soon a line is to be written, or None when there is nothing to say."""

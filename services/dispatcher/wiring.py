@@ -4,11 +4,14 @@ import gc
 import threading
 from collections.abc import Sequence
 
+from services.dispatcher.backlog import Backlog
+from services.dispatcher.claimer import Claimer
 from services.dispatcher.encoding import encode
 from services.dispatcher.leadership import Leadership
 from services.dispatcher.relay import Relay
 from services.dispatcher.rescue import Rescue
 from services.dispatcher.settings import Settings
+from services.dispatcher.summary import Summary
 from services.dispatcher.tick import Tick
 from shared.events.envelope import Message
 from shared.events.topics import Topic
@@ -48,14 +51,27 @@ class Dispatcher:
         )
         # A stopped leader's transaction must be over before a standby's take-over would be late.
         claiming = int(lease * 900)
+        backlog, summary = Backlog(), Summary()
+        first, second = (
+            Claimer(
+                self._session(name, claiming, idle=int(lease * 600)),
+                self.leadership,
+                self.relay,
+                backlog,
+                summary,
+                batch=settings.dispatcher_batch,
+                sampled_below=int(settings.trace_sample_ratio * 2**64),
+            )
+            for name in ("tick", "tick-2")
+        )
         self.tick = Tick(
-            self._session("tick", claiming, idle=int(lease * 600)),
+            (first, second),
             self.leadership,
             self.relay,
             self.process,
-            batch=settings.dispatcher_batch,
+            backlog=backlog,
+            summary=summary,
             poll_seconds=settings.dispatcher_poll_seconds,
-            sampled_below=int(settings.trace_sample_ratio * 2**64),
         )
         self.rescue = Rescue(
             self._session("rescue", claiming, idle=int(lease * 600)),

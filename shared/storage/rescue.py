@@ -12,15 +12,17 @@ from shared.events.due import DueRun, RunPolicy
 from shared.storage.session import Session, array
 
 _NEXT_RETRY = "SELECT next_attempt_at FROM jobs WHERE status = 'retrying' ORDER BY next_attempt_at LIMIT 1"
+_RETRIES_DUE = """
+SELECT id, scheduled_for FROM jobs WHERE status = 'retrying' AND next_attempt_at <= %(now)s
+ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
 _RETRY = """
-WITH due AS (
-    SELECT id, scheduled_for FROM jobs WHERE status = 'retrying' AND next_attempt_at <= %(now)s
-    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), moved AS (
+WITH moved AS (
     UPDATE jobs AS j SET status = 'queued', attempt = j.attempt + 1, next_attempt_at = NULL, started_at = NULL,
         finished_at = NULL, never_started_at = %(now)s::timestamptz + interval '1 second' *
             coalesce((SELECT queue_timeout_seconds FROM schedules WHERE id = j.schedule_id), 86400)
-    FROM due WHERE j.id = due.id AND j.scheduled_for = due.scheduled_for AND j.status = 'retrying'
+    FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS due (id, scheduled_for)
+    WHERE j.id = due.id AND j.scheduled_for = due.scheduled_for AND j.status = 'retrying'
     RETURNING j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
         j.max_attempts
 )
@@ -122,7 +124,12 @@ def next_retry_at(session: Session) -> datetime | None:
 
 def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
     """Move due retries back to the queue as their next attempt; returns what to publish."""
-    rows = session.execute(_RETRY + _WITH_DEFINITION, {"now": now, "limit": limit})
+    due = session.execute(_RETRIES_DUE, {"now": now, "limit": limit})
+    if not due:
+        return []
+    instants = array(f'"{scheduled_for.isoformat()}"' for _, scheduled_for in due)
+    values = {"now": now, "ids": array(job_id for job_id, _ in due), "instants": instants}
+    rows = session.execute(_RETRY + _WITH_DEFINITION, values)
     return [_due_run(row, now) for row in rows]
 
 
