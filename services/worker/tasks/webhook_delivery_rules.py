@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
@@ -107,8 +108,8 @@ def judged(status: int) -> Outcome:
 
 
 def wants(events: Sequence[str], event: str) -> bool:
-    """Whether an endpoint that subscribed to these events wants this one; none named: all."""
-    return not events or event in events
+    """Whether an endpoint subscribed to this event: by its name, or by a pattern with `*`; none named: all."""
+    return not events or any(fnmatchcase(event, pattern) for pattern in events)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -118,6 +118,9 @@ def test_which_events_an_endpoint_wants():
     assert wants((), "anything")
     assert wants(("a.b", "c"), "c")
     assert not wants(("a.b",), "c")
+    assert wants(("report.*",), "report.ready")
+    assert wants(("*",), "anything")
+    assert not wants(("report.*",), "reports.ready")
 
 
 def test_sealed_secrets_open_with_their_key_for_their_project_only():
