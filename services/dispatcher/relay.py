@@ -10,10 +10,11 @@ import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
-from services.dispatcher.encoding import Stored, decode_row
+from services.dispatcher.encoding import Stored
 from services.dispatcher.leadership import Leadership
-from services.dispatcher.refused import settle, unreadable
+from services.dispatcher.refused import read_row, settle
 from shared import clock
 from shared.events.topics import FIXED, Topic, runs_due
 from shared.kafka.publisher import Failure, Outgoing, Publisher, Receipt
@@ -23,7 +24,7 @@ from shared.storage import relay as outbox
 from shared.storage.database import DatabaseUnavailable
 from shared.storage.session import Session, StatementRefused
 from shared.telemetry.logging import get_logger
-from shared.telemetry.metrics import FAULTS, OUTBOX_AGE, OUTBOX_DEPTH
+from shared.telemetry.metrics import DISPATCH_DELAY, FAULTS, OUTBOX_AGE, OUTBOX_DEPTH
 
 log = get_logger(__name__)
 
@@ -199,6 +200,10 @@ class Relay:
         if publisher.trouble:
             self._kafka_trouble(publisher.trouble)
             publisher.trouble = None
+        elif self.kafka is not None and not in_flight and publisher.answers(0.5):
+            # Nothing is under way whose acknowledgement would tell.
+            log.info("Kafka answers again", action="kafka.back")
+            self.kafka = None
         self._look_for_lost()
         with self._changed:
             if not self._ready() and not self._dirty and not in_flight:
@@ -213,13 +218,18 @@ class Relay:
                 if not self._ready():
                     return
                 row_id, stored = heapq.heappop(self._handed)
-            self._publish_all(publisher, [(row_id, stored.messages)])
+            self._publish_all(publisher, [(row_id, stored.messages)], stored.due_at)
 
-    def _publish_all(self, publisher: Publisher, rows: Sequence[tuple[int, Sequence[Outgoing]]]) -> None:
+    def _publish_all(
+        self,
+        publisher: Publisher,
+        rows: Sequence[tuple[int, Sequence[Outgoing]]],
+        due_at: Sequence[datetime] = (),
+    ) -> None:
         """Publish rows in order; those that could not be begun are not in hand any more."""
         for number, (row_id, messages) in enumerate(rows):
             try:
-                self._publish(publisher, row_id, messages)
+                self._publish(publisher, row_id, messages, due_at)
             except TopicsUnavailable:
                 rest = rows[number:]
                 with self._lock:
@@ -243,7 +253,7 @@ class Relay:
         OUTBOX_AGE.set(age)
         taken: list[tuple[int, Sequence[Outgoing]]] = []
         for row in rows:
-            messages = self._decoded(row)
+            messages = read_row(row.messages)
             with self._lock:
                 if row.id in self._known:
                     continue  # the tick registered it meanwhile, and hands it over itself
@@ -256,14 +266,11 @@ class Relay:
                 self._dirty = True
         self._publish_all(publisher, taken)
 
-    def _decoded(self, row: outbox.OutboxRow) -> list[Outgoing]:
-        try:
-            return decode_row(row.messages)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return [unreadable(row.messages, str(error))]
-
-    def _publish(self, publisher: Publisher, row_id: int, messages: Sequence[Outgoing]) -> None:
+    def _publish(
+        self, publisher: Publisher, row_id: int, messages: Sequence[Outgoing], due_at: Sequence[datetime]
+    ) -> None:
         receipt = Receipt((self._epoch, row_id), len(messages), self._settled.append)
+        receipt.due_at = due_at
         if not messages:
             self._settled.append(receipt)
             return
@@ -301,6 +308,8 @@ class Relay:
             if not self._removable:
                 self._removable_since = clock.monotonic()
             self._removable.append(row_id)
+            for instant in receipt.due_at:
+                DISPATCH_DELAY.observe((clock.now() - instant).total_seconds())
             with self._changed:
                 self._messages = max(0, self._messages - receipt.count)
                 self._changed.notify_all()

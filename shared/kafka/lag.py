@@ -43,20 +43,21 @@ class LagReader:
     def __init__(self, bootstrap_servers: str, prefix: str, client_id: str, timeout: float = 5.0) -> None:
         self._prefix = prefix
         self._timeout = timeout
-        configuration: dict[str, Any] = {
+        self._configuration: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
             "client.id": client_id,
             "reconnect.backoff.max.ms": 1_000,
             "log_level": 2,
             "error_cb": _ignore,
         }
-        self._admin = AdminClient(configuration)
+        self._admin = AdminClient(self._configuration)
 
     def topics(self) -> dict[str, int]:
         """Every topic behind our prefix, with its number of partitions. Raises BrokerUnavailable."""
         try:
             found = self._admin.list_topics(timeout=self._timeout).topics
         except KafkaException as error:
+            self._admin = AdminClient(self._configuration)
             raise BrokerUnavailable(str(error)) from error
         return {
             name.removeprefix(self._prefix): len(topic.partitions)
@@ -94,6 +95,8 @@ class LagReader:
             committed = next(iter(answer.values())).result().topic_partitions
             return self._standings(committed)
         except KafkaException as error:
+            # After a broker's restart the old admin client times out for ever (seen with librdkafka 2.16): begin anew.
+            self._admin = AdminClient(self._configuration)
             raise BrokerUnavailable(str(error)) from error
 
     def _standings(self, committed: list[TopicPartition]) -> list[Standing]:

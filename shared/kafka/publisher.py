@@ -5,6 +5,7 @@ messages despite idempotence when a broker freezes (its issue 4134), so only a m
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from logging import getLogger
 from typing import NamedTuple
 
@@ -53,13 +54,15 @@ class Failure(NamedTuple):
 class Receipt:
     """Counts the outcomes of `count` messages; calls `settled` with itself after the last. `failures` may be empty."""
 
-    __slots__ = ("_settled", "context", "count", "failures", "left")
+    __slots__ = ("_settled", "context", "count", "due_at", "failures", "left")
 
     def __init__(self, context: tuple[int | None, int], count: int, settled: Callable[["Receipt"], None]) -> None:
         self.context = context
         self.count = count
         self.left = count
         self.failures: list[Failure] = []
+        self.due_at: Sequence[datetime] = ()
+        """When some of them were due, for the delay's metric."""
         self._settled = settled
 
     def report(self, error: KafkaError | None, message: Message | None) -> None:
@@ -143,6 +146,14 @@ class Publisher:
     def poll(self, seconds: float) -> int:
         """Run the callbacks of what was acknowledged meanwhile; returns how many events there were."""
         return self._producer.poll(seconds)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether a broker answers within so long: for a relay that has nothing to publish."""
+        try:
+            self._producer.list_topics(timeout=seconds)
+        except KafkaException:
+            return False
+        return True
 
     def abandon(self) -> None:
         """Forget everything that is queued or under way, without further callbacks of interest."""
