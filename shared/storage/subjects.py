@@ -40,6 +40,12 @@ _REPOSITORIES = text(
     "SELECT id, project_id, name, url, default_branch FROM repositories"
     " WHERE project_id = :project_id AND deleted_at IS NULL ORDER BY id"
 )
+_PREVIOUS_ANALYSIS = text(
+    "SELECT id, attempt, schedule_id, project_id, task_type, scheduled_for FROM jobs"
+    " WHERE schedule_id = :schedule_id AND id <> :job_id AND status = 'succeeded' AND task_type = 'analysis'"
+    " AND CAST(result ->> 'repository_id' AS bigint) = :repository_id AND result ->> 'analysis_type' = :analysis_type"
+    " ORDER BY scheduled_for DESC LIMIT 1"
+)
 _LEASE_HOLDER = text("SELECT holder FROM leases WHERE name = :name AND expires_at > clock_timestamp()")
 
 
@@ -64,3 +70,17 @@ def repository(connection: Connection, repository_id: int) -> Repository | None:
 def repositories(connection: Connection, project_id: int) -> list[Repository]:
     """Every repository of a project."""
     return [Repository(*row) for row in connection.execute(_REPOSITORIES, {"project_id": project_id})]
+
+
+def previous_analysis(
+    connection: Connection, schedule_id: int, job_id: int, repository_id: int, analysis_type: str
+) -> JobFacts | None:
+    """The schedule's last successful analysis of that kind before this job."""
+    values = {
+        "schedule_id": schedule_id,
+        "job_id": job_id,
+        "repository_id": repository_id,
+        "analysis_type": analysis_type,
+    }
+    row = connection.execute(_PREVIOUS_ANALYSIS, values).first()
+    return None if row is None else JobFacts(*row)

@@ -1,4 +1,4 @@
-"""What the worker's tests stand on: a real worker process, due runs sent to it, and its results read by a third party."""
+"""What the worker's tests stand on: a real worker process, due runs for it, its results read by a third party."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import psycopg2
@@ -192,12 +192,13 @@ class Runs:
         return eventually(lambda: self.of(job_id, what), seconds, f"an end of job {job_id}")[0]
 
     def started(self, job_id: int, seconds: float = 20.0) -> RunStarted:
-        return eventually(lambda: self.of(job_id, RunStarted), seconds, f"a start of job {job_id}")[0]
+        found: list[RunStarted] = eventually(lambda: self.of(job_id, RunStarted), seconds, f"a start of job {job_id}")
+        return found[0]
 
     def claims(self) -> dict[tuple[int, int], dict[str, Any]]:
         rows = self.query("SELECT job_id, attempt, worker, ended_at, will_retry, lease_until FROM run_claims")
         return {
-            (row[0], row[1]): dict(zip(("worker", "ended_at", "will_retry", "lease_until"), row[2:])) for row in rows
+            row[:2]: {"worker": row[2], "ended_at": row[3], "will_retry": row[4], "lease_until": row[5]} for row in rows
         }
 
     def query(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -234,7 +235,8 @@ class Runs:
                 if high > low:
                     ends.append((partition, low, high))
             consumer.assign([TopicPartition(name, partition, low) for partition, low, _high in ends])
-            wanted, found, deadline = sum(high - low for _, low, high in ends), [], time.monotonic() + 10 * seconds
+            found: list[Any] = []
+            wanted, deadline = sum(high - low for _, low, high in ends), time.monotonic() + 10 * seconds
             while len(found) < wanted and time.monotonic() < deadline:
                 found.extend(one for one in consumer.consume(100, 0.2) if one.error() is None)
             return found
@@ -261,7 +263,9 @@ class Runs:
         while not self._over.is_set():
             for message in consumer.consume(500, 0.1):
                 if message.error() is None:
-                    self.results.append(decode(message.headers() or (), message.value()))
+                    self.results.append(
+                        decode(cast("list[tuple[str, bytes]]", message.headers() or []), message.value())
+                    )
         consumer.close()
 
 

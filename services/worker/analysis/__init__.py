@@ -1,0 +1,1 @@
+"""The parts of the analysis task: tools, findings, SARIF, dependencies, comparison, notification."""

@@ -1,0 +1,98 @@
+"""analysis: fetches a repository, runs the tools over it, and leaves one SARIF 2.1.0 file and a summary.
+
+`security` runs bandit and detect-secrets, `quality` ruff and lizard, `full` all of them. Findings are compared with the
+schedule's previous analysis of the same kind: new, fixed, unchanged. Nothing of the repository is ever executed.
+"""
+
+import shutil
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from services.worker.task import PermanentError, TaskContext, task
+from shared import clock
+from shared.artifacts import ArtifactMissing
+from shared.events.task_types import AnalysisParameters
+from shared.storage import subjects
+
+SARIF_NAME = "analysis.sarif"
+
+
+@task("analysis", AnalysisParameters, concurrency=2)
+def analysis(context: TaskContext, parameters: AnalysisParameters) -> dict[str, Any]:
+    """Analyse a repository's code."""
+    started = clock.monotonic()
+    with context.database.transaction() as connection:
+        repository = subjects.repository(connection, parameters.repository_id)
+    if repository is None or repository.project_id != context.project_id:
+        raise PermanentError(f"repository {parameters.repository_id} does not exist in project {context.project_id}")
+    scratch = Path(tempfile.mkdtemp(prefix="commandcenter-analysis-"))
+    try:
+        result = _analyse(context, parameters, repository, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return result | {"duration_seconds": round(clock.monotonic() - started, 3)}
+
+
+def _analyse(
+    context: TaskContext, parameters: AnalysisParameters, repository: subjects.Repository, scratch: Path
+) -> dict[str, Any]:
+    from services.worker.analysis import sarif, tools
+    from services.worker.analysis.findings import summary
+    from services.worker.git import GitCache, judged
+
+    source = judged(repository.url, context.settings)
+    folder = scratch / "files"
+    folder.mkdir()
+    with GitCache(context.settings).opened(repository.repository_id) as bare:
+        branch = repository.default_branch or bare.default_branch(source)
+        commit = bare.fetch_tip(source, branch)
+        bare.check_out(commit, folder)
+    files = tools.files_of(folder)
+    seconds = context.timeout_seconds
+    reports = []
+    if parameters.analysis_type in {"full", "security"}:
+        reports += [tools.bandit(folder, seconds), tools.secrets(folder, files)]
+    if parameters.analysis_type in {"full", "quality"}:
+        reports += [tools.ruff(folder, seconds), tools.lizard(folder, files)]
+    known = _previous_marks(context, parameters)
+    document = sarif.document(reports, folder, url=repository.url, commit=commit, branch=branch, known=known)
+    if broken := sarif.problems(document):
+        raise PermanentError(f"the SARIF file breaks its schema: {broken[0]}")
+    context.save(SARIF_NAME, BytesIO(orjson.dumps(document, option=orjson.OPT_INDENT_2)), sarif.MEDIA_TYPE)
+    return {
+        "repository_id": repository.repository_id,
+        "repository": repository.name,
+        "analysis_type": parameters.analysis_type,
+        "commit": commit,
+        "branch": branch,
+        "files": len(files),
+        "findings": summary(reports),
+        "compared_with_previous": _comparison(sarif.marks(document), known),
+    }
+
+
+def _comparison(found: set[str], known: set[str] | None) -> dict[str, int] | None:
+    if known is None:
+        return None
+    return {"new": len(found - known), "fixed": len(known - found), "unchanged": len(found & known)}
+
+
+def _previous_marks(context: TaskContext, parameters: AnalysisParameters) -> set[str] | None:
+    """The fingerprints of the schedule's previous analysis; None where there is none (any more)."""
+    from services.worker.analysis import sarif
+
+    with context.database.transaction() as connection:
+        previous = subjects.previous_analysis(
+            connection, context.schedule_id, context.job_id, parameters.repository_id, parameters.analysis_type
+        )
+    if previous is None:
+        return None
+    try:
+        chunks = context.resources.store.open(previous.scheduled_for, previous.job_id, previous.attempt, SARIF_NAME)
+        return sarif.marks(orjson.loads(b"".join(chunks)))
+    except (ArtifactMissing, ValueError):
+        return None  # expired or damaged: then there is nothing to compare with
