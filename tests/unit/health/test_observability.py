@@ -1,0 +1,121 @@
+"""Alerts, boards and runbook agree with each other and with the metrics that the services export."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import REGISTRY
+
+from deploy.local.settings import PROJECT_ROOT
+from services.health.exposition import families
+from shared.storage.snapshot import Figures
+from shared.telemetry import metrics
+
+PROMETHEUS = PROJECT_ROOT / "deploy" / "prometheus"
+BOARDS = sorted((PROJECT_ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
+RUNBOOK = (PROJECT_ROOT / "docs" / "runbook.md").read_text()
+_NAME = re.compile(r"\b(?:commandcenter_|commandcenter:|schedule_)[a-z0-9_:]+")
+_LABELS = {"schedule_id"}
+
+
+def rules(name: str) -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "rules" / name).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def exported() -> set[str]:
+    """Every series name that /metrics may show, and every recorded one."""
+    assert metrics.DISPATCHED is not None  # importing the module registers them
+    names = {rule["record"] for rule in rules("recording.yml")}
+    for family in [*REGISTRY.collect(), *families(Figures(0, 0, ()))]:
+        suffixes = {
+            "counter": ("_total",),
+            "histogram": ("_bucket", "_sum", "_count"),
+            "summary": ("_sum", "_count"),
+        }.get(family.type, ("",))
+        names |= {family.name + suffix for suffix in suffixes}
+    return names
+
+
+def queries() -> list[str]:
+    found = [rule["expr"] for name in ("alerts.yml", "recording.yml") for rule in rules(name)]
+    for board in BOARDS:
+        for panel in json.loads(board.read_text())["panels"]:
+            found += [target["expr"] for target in panel["targets"]]
+    return found
+
+
+def test_every_query_asks_for_metrics_that_exist() -> None:
+    known = exported()
+    asked = {name for query in queries() for name in _NAME.findall(query)} - _LABELS
+    assert asked - known == set()
+    assert len(BOARDS) == 2
+
+
+def test_the_names_of_the_reference_are_exported() -> None:
+    assert {
+        "commandcenter_schedule_runs_total",
+        "commandcenter_schedule_execution_duration_seconds_sum",
+        "commandcenter_schedules_total",
+        "commandcenter_schedules_due",
+        "schedule_success_rate",
+        "schedule_last_run_timestamp",
+    } <= exported()
+
+
+def test_every_alert_has_its_entry_in_the_runbook() -> None:
+    headings = {line.removeprefix("## ").strip() for line in RUNBOOK.splitlines() if line.startswith("## ")}
+    alerts = rules("alerts.yml")
+    assert {rule["alert"] for rule in alerts} <= headings
+    for rule in alerts:
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+    links = set(re.findall(r"\(#([a-z]+)\)", RUNBOOK))
+    assert links <= {heading.lower() for heading in headings}
+
+
+def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
+    tests = yaml.safe_load((PROMETHEUS / "tests" / "alerts.yml").read_text())["tests"]
+    outcomes = {(case["alertname"], bool(case["exp_alerts"])) for one in tests for case in one["alert_rule_test"]}
+    assert outcomes == {(rule["alert"], fires) for rule in rules("alerts.yml") for fires in (True, False)}
+
+
+def test_promtool_agrees_where_it_is_installed() -> None:
+    """Installed by .ci/run; without it the structure above is all that can be judged here."""
+    promtool = shutil.which("promtool")
+    files = sorted((PROMETHEUS / "tests").glob("*.yml"))
+    assert files
+    if promtool is None:
+        return
+    for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", *map(str, files)]):
+        done = subprocess.run([promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_schedule_metrics() -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from services.health.exposition import ScheduleMetrics
+    from shared.storage.database import Database
+
+    database = Database("postgresql+psycopg2://nobody@127.0.0.1:1/none", application="test")
+    collector = ScheduleMetrics(database, 10, lambda: True)
+    collector._figures = Figures(1, 0, ())
+    registry = CollectorRegistry()
+    registry.register(collector)
+    page = generate_latest(registry)
+    assert b'commandcenter_schedules_total{status="enabled"} 1.0' in page
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_nothing_points_to_a_file_that_is_not_there() -> None:
+    for reference in re.findall(r"`((?:deploy|docs)/[a-z./]+)`", RUNBOOK):
+        assert Path(PROJECT_ROOT / reference).exists()
