@@ -59,7 +59,8 @@ class Claimer:
         return dispatch.next_due(self._session)
 
     def interrupted(self) -> None:
-        """A transaction that could not end in time is tried again with less to do."""
+        """A transaction that was refused or could not end in time is tried again with less to do."""
+        self._session.close()
         self.batch = max(SMALLEST_BATCH, self.batch // 2)
 
     def close(self) -> None:
@@ -83,8 +84,8 @@ class Claimer:
             self._commit(rows)
         except StatementRefused as error:
             self._session.rollback()
-            if self._careful:  # not even row by row: something else is wrong, such as a missing migration
-                raise DatabaseUnavailable(str(error)) from error
+            if self._careful:
+                raise  # not even row by row: something else is wrong, such as a missing migration
             log.warning("A batch could not be written, looking for the schedule at fault: %s", error)
             FAULTS.labels("dispatcher", "unwritable_batch").inc()
             self._careful = True

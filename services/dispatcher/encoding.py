@@ -28,6 +28,8 @@ class Stored(NamedTuple):
 
     messages: list[Outgoing]
     text: str
+    due_at: Sequence[datetime] = ()
+    """When some of them were due, spread over the row: a sample for the delay's metric."""
 
 
 def encode_due(due: Iterable[Due], now: datetime, sampled_below: int) -> list[Stored]:
@@ -79,8 +81,13 @@ def encode_due(due: Iterable[Due], now: datetime, sampled_below: int) -> list[St
             rows.append(Stored(messages, "\n".join([first_line, *texts])))
             messages, texts, size = [], [], 0
     if messages:
-        rows.append(Stored(messages, "\n".join([first_line, *texts])))
+        rows.append(Stored(messages, "\n".join([first_line, *texts]), _sample(jobs)))
     return rows
+
+
+def _sample(jobs: list[Due]) -> list[datetime]:
+    """Up to ten of the instants at which jobs were due."""
+    return [one.dispatch_at for one in jobs[:: max(1, len(jobs) // 10)]]
 
 
 def _outgoing(

@@ -16,6 +16,7 @@ from shared.domain.catchup import GRACE, CatchupPolicy, catch_up
 from shared.domain.job import FailureReason, SkipReason, Trigger
 from shared.domain.overlap import OverlapDecision, OverlapPolicy, decide
 from shared.domain.recurrence import Recurrence, RecurrenceError, jitter_delay, next_after
+from shared.events.topics import TASK_TYPE_NAME
 from shared.storage.dispatch import Definition, DueTimer, NewJob, NewSkip, OpenJob, TimerMove
 
 MOST_KNOWN = 200_000
@@ -113,6 +114,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Known] = {}
+        self._task_types: set[str] = set()
 
     def plan(
         self,
@@ -128,6 +130,9 @@ class Planner:
             definition = definitions.get(timer.schedule_id)
             if definition is None or not definition.active:
                 refuse(plan, timer, definition)
+                continue
+            if definition.task_type not in self._task_types and not self._is_task_type(definition.task_type):
+                refuse(plan, timer, definition, f"{definition.task_type!r} is no task type name")
                 continue
             try:
                 known = self._known.get(definition[7:17]) or self._learn(definition)
@@ -147,6 +152,13 @@ class Planner:
             except (RecurrenceError, ValueError, KeyError, OverflowError) as error:
                 refuse(plan, timer, definition, str(error) or type(error).__name__)
         return plan
+
+    def _is_task_type(self, name: str) -> bool:
+        """Whether a topic can bear this name; judged once a name."""
+        if TASK_TYPE_NAME.fullmatch(name) is None:
+            return False
+        self._task_types.add(name)
+        return True
 
     def _learn(self, definition: Definition) -> Known:
         """Build a recurrence from its stored columns. Raises RecurrenceError."""

@@ -42,7 +42,7 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
     letters: list[Message] = []
     blocked: list[tuple[int, int, int, datetime]] = []
     now: datetime = session.execute("SELECT clock_timestamp()")[0][0]
-    for message in decode_row(text):
+    for message in read_row(text):
         failure = failed.get((message.key, message.value))
         if failure is None:
             continue
@@ -76,6 +76,14 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
     outbox.replace(session, row_id, len(everything), row_text(everything))
     session.execute("COMMIT")
     return everything
+
+
+def read_row(text: str) -> list[Outgoing]:
+    """The messages of an outbox row; one that cannot be read becomes a dead letter as a whole."""
+    try:
+        return decode_row(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [unreadable(text, str(error))]
 
 
 def unreadable(text: str, sentence: str) -> Outgoing:

@@ -33,6 +33,7 @@ REMOVE_AFTER_SECONDS = 0.05
 """Acknowledged rows wait this long for others, so that one statement removes many."""
 STUCK_SECONDS = 330.0
 """Longer than librdkafka's delivery timeout: by then every message has an outcome, or the producer has lost it."""
+_FIXED = {topic.name: topic for topic in FIXED}
 IN_HAND_MOST = 200
 """Rows from the table published at a time."""
 
@@ -74,7 +75,8 @@ class Relay:
         self._settled: deque[Receipt] = deque()
         self._removable: list[int] = []
         self._removable_since = 0.0
-        self._last_read = 0.0
+        self._last_read = self._measured = 0.0
+        self._stored = 0
         self._topics: set[str] = set()
         self._epoch: int | None = None
         self._stop = threading.Event()
@@ -248,9 +250,7 @@ class Relay:
             known = list(self._known)
         self._last_read = clock.monotonic()
         rows = outbox.read(self._session, known, limit=IN_HAND_MOST)
-        stored, age = outbox.depth(self._session) if rows or known else (0, 0.0)
-        OUTBOX_DEPTH.set(stored)
-        OUTBOX_AGE.set(age)
+        stored = self._measure(bool(rows or known))
         taken: list[tuple[int, Sequence[Outgoing]]] = []
         for row in rows:
             messages = read_row(row.messages)
@@ -265,6 +265,20 @@ class Relay:
             if len(rows) == IN_HAND_MOST:
                 self._dirty = True
         self._publish_all(publisher, taken)
+
+    def _measure(self, any_rows: bool) -> int:
+        """How many messages the table holds; asked once a second."""
+        now = clock.monotonic()
+        if not any_rows:
+            self._stored, age = 0, 0.0
+        elif now - self._measured < 1.0:
+            return self._stored
+        else:
+            self._stored, age = outbox.depth(self._session)
+        self._measured = now
+        OUTBOX_DEPTH.set(self._stored)
+        OUTBOX_AGE.set(age)
+        return self._stored
 
     def _publish(
         self, publisher: Publisher, row_id: int, messages: Sequence[Outgoing], due_at: Sequence[datetime]
@@ -286,7 +300,7 @@ class Relay:
     def _create(self, name: str) -> str | None:
         """Make the topic of a task type, before its first message; returns why it cannot exist, or None."""
         try:
-            self._ensure([runs_due(name.removeprefix("runs.due."))])
+            self._ensure([_FIXED.get(name) or runs_due(name.removeprefix("runs.due."))])
         except (ValueError, TopicRefused) as error:
             return f"topic {name} cannot exist: {error}"
         self._topics.add(name)
@@ -324,7 +338,15 @@ class Relay:
             receipt.failures[0].sentence,
             action="relay.not_delivered",
         )
-        remaining = settle(self._session, publisher, row_id, receipt.failures)
+        self._topics.clear()  # should one be gone, it is made again
+        try:
+            remaining = settle(self._session, publisher, row_id, receipt.failures)
+        except (DatabaseUnavailable, StatementRefused):
+            with self._lock:
+                self._messages -= receipt.count
+            self.forget([row_id])  # to be read and published again as a whole
+            self._session.close()
+            raise
         with self._changed:
             self._messages += len(remaining) - receipt.count
         if any(not failure.permanent for failure in receipt.failures):

@@ -14,6 +14,7 @@ from services.dispatcher.relay import Relay
 from services.dispatcher.summary import Summary
 from shared.process import Process
 from shared.storage.database import DatabaseUnavailable
+from shared.storage.session import StatementRefused
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import FAULTS
 
@@ -80,7 +81,7 @@ class Tick:
                 continue
             try:
                 turn(lane, epoch)
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, StatementRefused) as error:
                 log.warning("A batch was not claimed, trying again: %s", error, action="tick.interrupted")
                 FAULTS.labels("dispatcher", "tick_database").inc()
                 lane.interrupted()
@@ -103,8 +104,9 @@ class Tick:
             if due is None or due > now:
                 seconds = self._poll_seconds if due is None else (due - now).total_seconds() + EARLY
                 left = self._summary.seconds_left()
-                self._woken.wait(min(seconds, self._poll_seconds, self._poll_seconds if left is None else left))
-                return
+                sleep = min(seconds, self._poll_seconds, self._poll_seconds if left is None else left)
+                if self._woken.wait(sleep) or sleep < seconds:
+                    return
         if not lane.claim(epoch):
             # What is due is being claimed by the other lane, or edited at this very moment.
             self._stop.wait(0.002)

@@ -100,6 +100,7 @@ class Dispatcher:
     def run(self) -> int:
         """Serve until stopped; returns the exit code."""
         self.process.install_signals()
+        threading.excepthook = self._on_crash
         self.probes.start()
         log.info("The dispatcher starts", action="process.started", port=self.probes.port)
         listening = threading.Thread(target=self.listener.run, args=(_listening_lost,), name="listen", daemon=True)
@@ -120,6 +121,14 @@ class Dispatcher:
         listening.join(5)
         self.probes.stop()
         return self.process.exit_code
+
+    def _on_crash(self, crash: threading.ExceptHookArgs) -> None:
+        """A thread met what nobody foresaw: say it and let the supervisor start a fresh process."""
+        name = crash.thread.name if crash.thread else "unknown"
+        log.error(
+            "The %s thread crashed: %s", name, crash.exc_value, exc_info=crash.exc_value, action="process.crashed"
+        )
+        self.process.fail()
 
     def _session(
         self, part: str, timeout_ms: int, *, idle: int | None = None, synchronous_commit: str = "on"
