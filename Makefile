@@ -13,7 +13,7 @@ CASE ?=
 TESTS ?= tests/unit tests/contract tests/integration tests/acceptance tests/faults
 WORKERS ?= 2
 
-.PHONY: help runtime dev start stop status logs demo test check bench faults test-time lock up down
+.PHONY: help runtime dev start stop status logs demo test check bench faults test-time audit-verify lock up down
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ check: dev ## format, lint, types, imports, drift
 
 bench: dev ## every benchmark, or CASE=name; writes bench/<case>.json into the home
 	@$(PY) -m benchmarks $(CASE)
+
+audit-verify: runtime ## prove that the audit log was not altered
+	@$(PY) -m services.health.audit_verify
 
 lock: dev ## resolve all versions anew and pin them by hash
 	@$(PY) -m tools.lock
