@@ -120,7 +120,7 @@ class Runs:
             self.kafka, self.prefix, [runs_due(name) for name in task_types], partitions=partitions, replication=1
         )
 
-    def worker(self, *, ready: bool = True, **settings: str) -> WorkerProcess:
+    def worker(self, *, ready: bool = True, instance: str | None = None, **settings: str) -> WorkerProcess:
         """Start a worker; settings as in its environment, without the prefix."""
         number = len(self.workers)
         environment = {
@@ -130,7 +130,8 @@ class Runs:
             "COMMANDCENTER_TOPIC_PARTITIONS": "2",
             "COMMANDCENTER_WORKER_PORT": str(free_ports(1)[0]),
             "COMMANDCENTER_HOME": str(self.home),
-            "COMMANDCENTER_INSTANCE": f"worker-{number}",
+            "COMMANDCENTER_INSTANCE": instance or f"worker-{number}",
+            "PYTHONPATH": installed(self.home / "plugged-in"),
             **{f"COMMANDCENTER_{name.upper()}": value for name, value in settings.items()},
         }
         worker = WorkerProcess(environment, self.home / f"worker-{number}.log")
@@ -276,3 +277,16 @@ def runs_on(kafka: str, prefix: str, database_url: str, home: Path) -> Iterator[
         yield runs
     finally:
         runs.close()
+
+
+PLUG_INS = ("noop", "wait", "stubborn", "compute", "fail", "hostile")
+
+
+def installed(folder: Path, *names: str) -> str:
+    """Install the plug-ins of `plug_in.py` as a team's package would be: by an entry point. Returns the PYTHONPATH."""
+    about = folder / "a_teams_tasks-1.0.dist-info"
+    about.mkdir(parents=True, exist_ok=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: a-teams-tasks\nVersion: 1.0\n")
+    lines = [f"{name} = tests.integration.worker.plug_in:{name}" for name in names or PLUG_INS]
+    (about / "entry_points.txt").write_text("[commandcenter.tasks]\n" + "\n".join(lines) + "\n")
+    return f"{folder}{os.pathsep}{PROJECT_ROOT}"

@@ -1,0 +1,134 @@
+"""What handlers may do to a worker: fail, hang, crash, leak, fork, shout; and how runs are stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.events.types import RunCancelled, RunFailed, RunStarted, RunSucceeded
+from tests.integration.worker.bench_of_runs import Runs
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def ready(runs: Runs) -> Runs:
+    """A worker that serves the plug-ins."""
+    runs.worker(worker_memory_limit_mb="1024")
+    return runs
+
+
+def test_retries_follow_the_kind_of_error(ready: Runs) -> None:
+    jobs = {how: ready.due("fail", {"how": how}, max_attempts=3) for how in ("permanent", "later", "unforeseen")}
+    ended = {how: ready.ended(job) for how, job in jobs.items()}
+    assert all(isinstance(one, RunFailed) for one in ended.values())
+    assert (ended["permanent"].will_retry, ended["permanent"].result) == (False, {"why": "never"})
+    wait = (ended["later"].next_attempt_at - ended["later"].finished_at).total_seconds()
+    assert wait == pytest.approx(90, abs=1)
+    assert ended["unforeseen"].will_retry is True
+    assert ended["unforeseen"].error == "RuntimeError: something unforeseen"
+    last = ready.ended(ready.due("fail", {"how": "later"}, max_attempts=3, attempt=3))
+    assert last.will_retry is False
+    # What is given up lies on runs.dead, with the reason and the original message.
+    dead = eventually(lambda: ready.read("runs.dead") if len(ready.read("runs.dead")) == 2 else None, 20)
+    reasons = {dict(one.headers())["ce_jobid"].decode(): dict(one.headers())["dead_reason"].decode() for one in dead}
+    assert reasons[str(jobs["permanent"])] == "given up after attempt 1: error: this cannot work"
+    assert all(b'"task_type":"fail"' in one.value() for one in dead)
+
+
+def test_a_cancel_reaches_a_running_attempt_within_a_second(ready: Runs, tmp_path: Path) -> None:
+    waiting = ready.due("wait", {"seconds": 600})
+    computing = ready.due("compute", {"seconds": 600})
+    for job in (waiting, computing):
+        ready.started(job)
+    for job in (waiting, computing):
+        ready.cancel(job)
+    for job in (waiting, computing):
+        ended = ready.ended(job, 3)
+        assert isinstance(ended, RunCancelled)
+        assert ended.reason == "cancelled_by_user"
+        assert ended.worker == "worker-0"
+    eventually(lambda: all(claim["ended_at"] for claim in ready.claims().values()))
+
+
+def test_a_handler_that_ignores_its_cancellation_is_ended_all_the_same(ready: Runs, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    process = ready.due("hostile", {"how": "ignore_cancel", "mark": str(mark)})
+    coroutine = ready.due("stubborn", {"seconds": 600})
+    eventually(mark.exists)
+    ready.started(coroutine)
+    pid = int(mark.read_text())
+    for job in (process, coroutine):
+        ready.cancel(job)
+    for job in (process, coroutine):
+        assert isinstance(ready.ended(job, 6), RunCancelled)
+    assert not psutil.pid_exists(pid)
+    assert isinstance(ready.ended(ready.due("wait")), RunSucceeded)
+
+
+def test_time_limits_hold_for_coroutines_and_processes(ready: Runs) -> None:
+    late = [
+        ready.due("wait", {"seconds": 600}, timeout_seconds=1, max_attempts=2),
+        ready.due("stubborn", {"seconds": 600}, timeout_seconds=1, max_attempts=2),
+        ready.due("compute", {"seconds": 600}, timeout_seconds=1, max_attempts=2),
+    ]
+    for job in late:
+        ended = ready.ended(job, 10)
+        assert (ended.reason, ended.will_retry) == ("timeout", True)
+        assert ended.error == "the run took longer than 1 s"
+
+
+def test_hostile_handlers_cannot_take_the_worker_with_them(ready: Runs, tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    expected = {
+        "exit": ("crashed", "called exit (3)"),
+        "hard_exit": ("crashed", "exit code 7"),
+        "kill_parent_group": ("crashed", "killed by signal 9"),
+        "leak": ("crashed", "more memory"),
+        "large": ("error", "bytes"),
+        "wrong": ("error", "not an object"),
+    }
+    jobs = {how: ready.due("hostile", {"how": how}) for how in expected}
+    fine = {
+        "print": ready.due("hostile", {"how": "print"}),
+        "fork": ready.due("hostile", {"how": "fork", "mark": str(mark)}),
+    }
+    beside = ready.due("wait", {"seconds": 0.1})
+    assert isinstance(ready.ended(beside), RunSucceeded)
+    for how, job in jobs.items():
+        ended = ready.ended(job, 40)
+        assert isinstance(ended, RunFailed), how
+        assert ended.reason == expected[how][0], (how, ended)
+        assert expected[how][1] in ended.error, (how, ended.error)
+    for how, job in fine.items():
+        assert isinstance(ready.ended(job, 60), RunSucceeded), how
+    left = [int(pid) for pid in mark.read_text().split()]
+    eventually(lambda: not [pid for pid in left if _lives(pid)], what="children of a run are gone with it")
+    assert isinstance(ready.ended(ready.due("compute")), RunSucceeded)
+    assert ready.workers[0].get("/livez")[0] == 200
+    assert psutil.Process(ready.workers[0].pid).memory_info().rss < 400 << 20
+
+
+def test_one_slow_type_never_delays_another(ready: Runs) -> None:
+    slow = [ready.due("compute", {"seconds": 600}) for _ in range(2)]
+    queued = [ready.due("compute", {"seconds": 0}) for _ in range(50)]
+    for job in slow:
+        ready.started(job)
+    quick = [ready.due("wait") for _ in range(20)]
+    for job in quick:
+        assert isinstance(ready.ended(job, 5), RunSucceeded)
+    assert not any(ready.of(job, RunStarted) for job in queued), "more was started than there are slots"
+    assert ready.committed("compute") == 0
+    for job in slow:
+        ready.cancel(job)
+    for job in queued:
+        assert isinstance(ready.ended(job, 30), RunSucceeded)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and os.getpgid(pid) >= 0
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
