@@ -5,7 +5,6 @@ removes. One row may hold many messages. It is a queue emptied by acknowledgemen
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import orjson
 from sqlalchemy import Connection, text
@@ -23,7 +22,12 @@ _NOTIFY = text("SELECT pg_notify(:channel, '')")
 def add(connection: Connection, messages: Sequence[Message]) -> None:
     """Store messages for the relay, in order, as one row. Nothing to store writes nothing."""
     if messages:
-        add_encoded(connection, len(messages), orjson.dumps([asdict(message) for message in messages]).decode())
+        add_encoded(connection, len(messages), encoded(messages))
+
+
+def encoded(messages: Sequence[Message]) -> str:
+    """The text that a row holds."""
+    return orjson.dumps(list(messages)).decode()
 
 
 def add_encoded(connection: Connection, count: int, messages: str) -> None:

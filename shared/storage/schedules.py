@@ -4,7 +4,7 @@ The api alone writes definitions. The dispatcher advances timers with statements
 creation and when an edit moves it. Lock order: `lock_timer` first, then `get(..., lock=True)` in a new statement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,8 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, Timer
+from shared.events.envelope import Message
+from shared.storage import outbox
 
 _JSON = frozenset({"task_parameters", "tags"})
 _READ = ", ".join(f"s.{name}" for name in DEFINITION_FIELDS)
@@ -151,16 +153,29 @@ WITH made AS (
 ), versioned AS (
     INSERT INTO schedule_versions (schedule_id, version, name, task_type, task_parameters, tags, created_at)
     VALUES (:id, 1, :name, :task_type, CAST(:task_parameters AS jsonb), CAST(:tags AS jsonb), :now)
+), timed AS (
+    INSERT INTO schedule_timers (schedule_id, project_id, next_run_at, next_scheduled_for)
+    VALUES (:id, :project_id, :next_run_at, :next_scheduled_for)
+), announced AS (
+    INSERT INTO outbox (message_count, messages) VALUES (:message_count, :messages)
 )
-INSERT INTO schedule_timers (schedule_id, project_id, next_run_at, next_scheduled_for)
-VALUES (:id, :project_id, :next_run_at, :next_scheduled_for)
+SELECT pg_notify(channel, '') FROM unnest(CAST(:channels AS text[])) AS channel
 """)  # noqa: S608
 
 
 def insert(
-    connection: Connection, schedule_id: int, definition: Definition, conflict_key: str, timer: Timer, now: datetime
+    connection: Connection,
+    schedule_id: int,
+    definition: Definition,
+    conflict_key: str,
+    timer: Timer,
+    now: datetime,
+    messages: Sequence[Message],
 ) -> StoredSchedule:
-    """Store a new schedule under its reserved id, with its first version and its timer."""
+    """Store a new schedule under its reserved id: definition, first version, timer and messages, in one statement.
+
+    Creations are many at once where schedules are made by programs; each statement saved is a tenth of their cost.
+    """
     connection.execute(
         _INSERT,
         {
@@ -170,6 +185,9 @@ def insert(
             "now": now,
             "next_run_at": timer.next_run_at,
             "next_scheduled_for": timer.next_scheduled_for,
+            "message_count": len(messages),
+            "messages": outbox.encoded(messages),
+            "channels": [outbox.OUTBOX_CHANNEL, *([outbox.DUE_CHANNEL] if timer.next_run_at else ())],
         },
     )
     return StoredSchedule(schedule_id, definition, 1, now, now, timer, None)

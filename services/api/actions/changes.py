@@ -1,5 +1,6 @@
 """Change events of schedules: stored in the outbox by the transaction that makes the change."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.api.models.schedules import definition_document
@@ -14,8 +15,7 @@ from shared.telemetry.tracing import current_traceparent
 SOURCE = "/commandcenter/api"
 
 
-def publish(  # noqa: PLR0913 (the event's own parts)
-    connection: Connection,
+def change(
     kind: type[ScheduleChange],
     schedule_id: int,
     version: int,
@@ -25,9 +25,8 @@ def publish(  # noqa: PLR0913 (the event's own parts)
     after: Definition | None,
     created_at: datetime,
     now: datetime,
-    more: tuple[Message, ...] = (),
-) -> None:
-    """Put a change event into the outbox (with more messages of the same transaction) and wake the relay."""
+) -> list[Message]:
+    """The messages of a change: its event, and after a deletion the tombstone."""
     project_id = (after or before or _nothing()).project_id
     data = kind(
         schedule_id=schedule_id,
@@ -45,9 +44,14 @@ def publish(  # noqa: PLR0913 (the event's own parts)
         schedule_id=schedule_id,
         traceparent=current_traceparent(),
     )
-    messages = [encode(SCHEDULES.name, event), *more]
+    messages = [encode(SCHEDULES.name, event)]
     if after is None:
         messages.append(tombstone(SCHEDULES.name, schedule_id))
+    return messages
+
+
+def publish(connection: Connection, messages: Sequence[Message]) -> None:
+    """Put messages into the outbox and wake the relay. Once a transaction."""
     outbox.add(connection, messages)
     outbox.notify(connection, outbox.OUTBOX_CHANNEL)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from services.api.access.principal import Principal
 from services.api.actions import conflicts, parameters
-from services.api.actions.changes import publish
+from services.api.actions.changes import change
 from services.api.actions.judging import judge, surroundings_of
 from services.api.answers import Answer, etag
 from services.api.models.schedules import ScheduleCreate, shown
@@ -13,7 +13,7 @@ from services.api.settings import Settings
 from shared.domain.recurrence import next_after, problem_if_past
 from shared.domain.schedule import Definition, Timer, timer_at
 from shared.events.types import Actor, ScheduleCreated
-from shared.storage import outbox, schedules
+from shared.storage import schedules
 from shared.storage.database import Connection
 
 
@@ -37,21 +37,9 @@ def create(
     if first is None:
         warnings.append("the window is over: this schedule will never run")
     key = parameters.conflict_key(definition.task_parameters)
-    stored = schedules.insert(connection, around.id, definition, key, timer, now)
+    messages = change(ScheduleCreated, around.id, 1, actor, before=None, after=definition, created_at=now, now=now)
+    stored = schedules.insert(connection, around.id, definition, key, timer, now, messages)
     found = conflicts.of(connection, stored, judged.recurrence, key, now)
-    publish(
-        connection,
-        ScheduleCreated,
-        stored.id,
-        1,
-        actor,
-        before=None,
-        after=definition,
-        created_at=now,
-        now=now,
-    )
-    if timer.next_run_at is not None:
-        outbox.notify(connection, outbox.DUE_CHANNEL)
     body_out: dict[str, Any] = {**shown(stored, now), "warnings": warnings, "conflicts": found}
     return Answer(
         201,

@@ -1,7 +1,7 @@
 """Deleting a schedule: softly, with its queued jobs cancelled and its running ones left to finish."""
 
 from services.api.actions import cancelling
-from services.api.actions.changes import publish
+from services.api.actions.changes import change, publish
 from services.api.actions.editing import locked, skip_unclaimed
 from services.api.answers import Answer
 from services.api.caller import Caller
@@ -26,18 +26,11 @@ def delete(connection: Connection, schedule_id: int, caller: Caller) -> Answer:
         message = cancelling.block(connection, job, caller.principal.name, FailureReason.SCHEDULE_DELETED.value, now)
         if message is not None:
             cancelled.append(message)
-    publish(
-        connection,
-        ScheduleDeleted,
-        schedule_id,
-        version,
-        caller.actor,
-        before=stored.definition,
-        after=None,
-        created_at=stored.created_at,
-        now=now,
-        more=tuple(cancelled),
+    before, created_at = stored.definition, stored.created_at
+    event = change(
+        ScheduleDeleted, schedule_id, version, caller.actor, before=before, after=None, created_at=created_at, now=now
     )
+    publish(connection, [*event, *cancelled])
     return Answer(
         204,
         log=(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from services.api.actions import conflicts, parameters
-from services.api.actions.changes import publish
+from services.api.actions.changes import change, publish
 from services.api.actions.creation import instant
 from services.api.actions.judging import judge, surroundings_of
 from services.api.answers import Answer, etag
@@ -125,17 +125,10 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
     )
     found = conflicts.of(connection, changed, recurrence, key, now)
     kind = _kind(differing, after)
-    publish(
-        connection,
-        kind,
-        stored.id,
-        version,
-        caller.actor,
-        before=before,
-        after=after,
-        created_at=stored.created_at,
-        now=now,
+    event = change(
+        kind, stored.id, version, caller.actor, before=before, after=after, created_at=stored.created_at, now=now
     )
+    publish(connection, event)
     if timer.next_run_at is not None and timer != stored.timer:
         outbox.notify(connection, outbox.DUE_CHANNEL)
     word = kind.TYPE.split(".")[2]
