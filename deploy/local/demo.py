@@ -20,7 +20,7 @@ from deploy.local import control
 from deploy.local.errors import StackError
 from deploy.local.probes import open_url
 from deploy.local.settings import PROJECT_ROOT, LocalSettings, read_settings
-from deploy.local.way import Way
+from deploy.local.way import Way, topic_prefix
 
 JOB_TIMEOUT = 300.0
 LISTEN_TIMEOUT = 30.0
@@ -156,8 +156,8 @@ def _ended(api: Api, job_id: int) -> Json:
 def _show_result(job: Json) -> None:
     result: Json = job.get("result") or {}
     findings: Json = result.get("findings") or {}
-    total = sum(int(count) for count in (findings.get("by_level") or {}).values())
-    say(f"\n5. Commit {str(result.get('commit'))[:12]}, {result.get('files')} files, {total} findings")
+    commit, files, total = str(result.get("commit"))[:12], result.get("files"), findings.get("total")
+    say(f"\n5. Commit {commit}, {files} files, {total} findings")
     for title, key, most in (("by tool", "by_tool", 10), ("by level", "by_level", 10), ("by rule", "by_rule", 5)):
         say(f"   {title:<9} {_counts(findings.get(key) or {}, most)}")
 
@@ -185,12 +185,16 @@ def _show_artifacts(settings: LocalSettings, job: Json) -> None:
 
 def _show_next(settings: LocalSettings, schedule: Json, job: Json) -> None:
     api, kafka = settings.url("api"), settings.kafka_bootstrap_servers
+    topics = f"{topic_prefix()}runs.results"
     say("\nWhere to look next")
-    say(f"   curl -s {api}/api/v1/schedules/{schedule['id']}      the schedule and its counts")
-    say(f"   curl -s {api}/api/v1/jobs/{job['id']}           the job and its result")
-    say(f"   {api}/docs                     every endpoint, to try out")
-    say(f"   kcat -b {kafka} -t commandcenter.runs.results -C -f '%h %s\\n'   the events as anyone sees them")
-    say("   make status · make logs · make stop")
+    for what, how in (
+        ("the schedule and its counts", f"curl -s {api}/api/v1/schedules/{schedule['id']}"),
+        ("the job and its result", f"curl -s {api}/api/v1/jobs/{job['id']}"),
+        ("every endpoint, to try out", f"{api}/docs"),
+        ("the events, as anyone sees them", f"kcat -b {kafka} -t {topics} -C -o beginning -f '%h %s\\n'"),
+        ("how it is, what it says, the end", "make status · make logs · make stop"),
+    ):
+        say(f"   {what:<33} {how}")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,16 @@ from shared.kafka.consumer import Listener
 POLL = 0.05
 
 
+def topic_prefix() -> str:
+    """What the names of the stack's topics begin with."""
+    return os.environ.get("COMMANDCENTER_TOPIC_PREFIX", "commandcenter.")
+
+
 class Way:
     """Listens on the topics that a schedule and its job pass."""
 
     def __init__(self, bootstrap_servers: str, task_type: str) -> None:
-        self._prefix = os.environ.get("COMMANDCENTER_TOPIC_PREFIX", "commandcenter.")
+        self._prefix = topic_prefix()
         self._listeners = {
             topic.name: Listener(bootstrap_servers, self._prefix, topic.name, "demo")
             for topic in (SCHEDULES, runs_due(task_type), RUNS_RESULTS)
