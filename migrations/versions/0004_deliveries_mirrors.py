@@ -37,11 +37,13 @@ CREATE TABLE webhook_deliveries (
 CREATE INDEX webhook_deliveries_webhook ON webhook_deliveries (webhook_id, sent_at);
 CREATE INDEX webhook_deliveries_job ON webhook_deliveries (job_id);
 
--- What the last successful sync of a repository saw: branch names and their commits, as one JSON object.
+-- What the last successful sync of a repository saw: branch names and their commits, as one JSON object. `previous` is
+-- what the job before had seen (null: there was none), so that a retried job still tells all that is new.
 CREATE TABLE mirrors (
     repository_id bigint PRIMARY KEY,
     url text NOT NULL,
     branches jsonb NOT NULL,
+    previous jsonb,
     size_bytes bigint NOT NULL,
     job_id bigint NOT NULL,
     synced_at timestamptz NOT NULL
