@@ -40,6 +40,7 @@ def create(
     messages = change(ScheduleCreated, around.id, 1, actor, before=None, after=definition, created_at=now, now=now)
     stored = schedules.insert(connection, around.id, definition, key, timer, now, messages)
     found = conflicts.of(connection, stored, judged.recurrence, key, now)
+    conflicts.warn(stored.id, found)
     body_out: dict[str, Any] = {**shown(stored, now), "warnings": warnings, "conflicts": found}
     return Answer(
         201,

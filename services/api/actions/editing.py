@@ -124,6 +124,7 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
         stored.last_error,
     )
     found = conflicts.of(connection, changed, recurrence, key, now)
+    conflicts.warn(stored.id, found)
     kind = _kind(differing, after)
     event = change(
         kind, stored.id, version, caller.actor, before=before, after=after, created_at=stored.created_at, now=now
