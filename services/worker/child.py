@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from typing import Any
 
 import orjson
@@ -86,6 +87,8 @@ def checked(result: object, limit: int, context: TaskContext) -> Succeeded | Fai
 
 def _confine(memory_bytes: int, output: int) -> None:
     os.setsid()  # one group to kill, whatever the handler forks
+    # The fork server lives as long as anybody holds this; a killed worker must take it along, and it us.
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

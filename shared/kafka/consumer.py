@@ -238,11 +238,11 @@ class GroupConsumer:
             self.on_lost(*key)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or "group.instance.id" in error.str():
             self._stopped = (
                 "another process has joined under this worker's name: give each its own COMMANDCENTER_INSTANCE"
             )
-        elif error.fatal():
+        elif error.fatal() or error.code() == KafkaError._FATAL:
             self._stopped = f"Kafka's client has given up: {error.str()}"
         elif error.code() != KafkaError._MAX_POLL_EXCEEDED:
             log.warning("Kafka reports a problem, the client goes on by itself: %s", error.str())
