@@ -14,6 +14,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition  # type: ignore[i
 
 from services.health.positions import Partition
 from services.health.settings import Settings
+from services.health.transport import App
 from shared.events.topics import RUNS_RESULTS, SCHEDULES
 
 # Faust pauses fetching at four fifths of the buffer, and then looks again only after a second: the buffer must hold
@@ -22,10 +23,10 @@ BUFFER = 20_000
 COMMIT_TIMEOUT = 10.0
 
 
-def build(settings: Settings) -> tuple[faust.App, Any]:
+def build(settings: Settings) -> tuple[App, Any]:
     """The app and its topics. Must be called inside the running event loop."""
     session = settings.health_session_seconds
-    app = faust.App(
+    app = App(
         settings.topic_prefix + settings.health_group,
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")),
         store="memory://",

@@ -12,6 +12,7 @@ from services.health.intake import Intake
 from services.health.positions import Positions
 from services.health.recorder import Recorded
 from services.health.settings import Settings
+from services.health.transport import App
 from shared.events.topics import SCHEDULES
 from shared.kafka.consumer import Record
 from shared.process import Process
@@ -79,13 +80,15 @@ class Consuming:
             beat=lambda: self._process.beat("recorder", 120),
         )
 
-    def _declare(self, app: faust.App, topic: Any, intake: Intake) -> None:
+    def _declare(self, app: App, topic: Any, intake: Intake) -> None:
         """The one agent, and what to do when the group divides its partitions anew."""
 
         @app.agent(topic, name="record", concurrency=1)
         async def record(stream: Any) -> None:
+            queue = stream.channel.queue
+            app.has_room = lambda: not queue.full()
             try:
-                await intake.run(stream.channel.queue)
+                await intake.run(queue)
             except Exception:  # the agent's boundary: Faust would swallow it, restart the agent and lose the batch
                 log.exception("The recording agent failed: the process ends and begins anew")
                 metrics.FAULTS.labels("health", "agent").inc()

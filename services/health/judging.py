@@ -12,6 +12,8 @@ from shared.domain.job import JobStatus, sources
 from shared.events.types import RunCancelled, RunEnded, RunFailed, RunStarted, RunSucceeded
 from shared.storage.outcomes import JobRow, Outcome
 
+_SOURCES = {status: sources(status) for status in JobStatus}
+
 
 class Verdict(StrEnum):
     """What became of an event."""
@@ -36,7 +38,7 @@ def judge(job: JobRow | None, data: RunStarted | RunEnded) -> Judgement:
     if job is None:
         return Judgement(Verdict.UNKNOWN)
     if isinstance(data, RunStarted):
-        if data.attempt == job.attempt and job.status in sources(JobStatus.RUNNING):
+        if data.attempt == job.attempt and job.status in _SOURCES[JobStatus.RUNNING]:
             return Judgement(
                 Verdict.APPLIED, _outcome(job, data.attempt, JobStatus.RUNNING, started_at=data.started_at)
             )
@@ -62,7 +64,7 @@ def target_of(job: JobRow, data: RunEnded) -> JobStatus:
 
 
 def _is_open(job: JobRow, data: RunEnded, target: JobStatus) -> bool:
-    if job.status not in sources(target):
+    if job.status not in _SOURCES[target]:
         return False
     if job.status is not JobStatus.RETRYING:
         return data.attempt == job.attempt
@@ -104,4 +106,7 @@ def _outcome(job: JobRow, attempt: int, status: JobStatus, **values: object) -> 
 
 def utc(instant: datetime) -> datetime:
     """Our instants are UTC; one that does not say so is read as UTC."""
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    zone = instant.tzinfo
+    if zone is UTC:
+        return instant
+    return instant.replace(tzinfo=UTC) if zone is None else instant.astimezone(UTC)
