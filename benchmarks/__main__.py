@@ -18,6 +18,7 @@ from types import ModuleType
 
 from benchmarks.facts import machine, versions
 from benchmarks.servers import BenchServers
+from benchmarks.turn import turn
 from deploy.local.settings import read_settings
 
 CASES = Path(__file__).with_name("cases")
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> int:
         return 2
     results = read_settings().home / "bench"
     results.mkdir(parents=True, exist_ok=True)
-    failed = [name for name in (arguments or cases) if not _run(name, cases[name], results)]
+    with turn():
+        failed = [name for name in (arguments or cases) if not _run(name, cases[name], results)]
     if failed:
         print(f"make bench: {', '.join(failed)} failed.", file=sys.stderr)
     return 1 if failed else 0
