@@ -1,9 +1,11 @@
 """The FastAPI application: routes, errors, and nothing else. `envelope.py` surrounds it."""
 
+from functools import partial
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from services.api import problems
+from services.api import openapi, problems
 from services.api.context import Context
 from services.api.routes import (
     api_keys,
@@ -69,6 +71,7 @@ def create_app(context: Context | None) -> FastAPI:
     ):
         app.include_router(module.router)
     problems.install(app)
+    app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
     if context is not None and context.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

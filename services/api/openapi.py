@@ -1,0 +1,120 @@
+"""The OpenAPI document: what FastAPI derives, and what it cannot know. `python -m services.api.openapi [--check]`.
+
+Without arguments it writes docs/openapi.json; with --check it says what has drifted (`make check` calls `drift`).
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+
+from services.api.models.fields import FieldError, ProblemBody
+
+COMMITTED = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
+_METHODS = ("get", "post", "patch", "delete")
+_SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or an OIDC token. Not needed while COMMANDCENTER_AUTH=none.",
+    },
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
+_ETAG = {"description": "The version, for If-Match.", "schema": {"type": "string"}}
+_LOCATION = {"description": "Where the new thing is.", "schema": {"type": "string"}}
+
+
+def complete(app: FastAPI) -> dict[str, Any]:
+    """The application's document, completed. Made once and kept by the application."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    document = FastAPI.openapi(app)
+    schemas = document["components"]["schemas"]
+    for model in (ProblemBody, FieldError):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema.pop("$defs", None)
+        schemas[model.__name__] = schema
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = _SECURITY
+    document["security"] = [{}, {"bearer": []}, {"apiKey": []}]
+    document["servers"] = [{"url": "http://localhost:8000", "description": "The local stack."}]
+    for method, operation in operations(document):
+        _add_headers(method, operation)
+    _link(document)
+    app.openapi_schema = document
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every operation with its method."""
+    for path in document["paths"].values():
+        for method in _METHODS:
+            if method in path:
+                yield method, path[method]
+
+
+def _add_headers(method: str, operation: dict[str, Any]) -> None:
+    """ETag and Location where they are sent."""
+    takes_if_match = any(parameter.get("name") == "If-Match" for parameter in operation.get("parameters", ()))
+    responses = operation["responses"]
+    single = operation["operationId"] in ("getSchedule", "getProject", "getRepository", "getWebhook")
+    if "200" in responses and (takes_if_match or single):
+        responses["200"].setdefault("headers", {})["ETag"] = _ETAG
+    if "201" in responses:
+        responses["201"].setdefault("headers", {})["Location"] = _LOCATION
+    if method == "delete" and "204" in responses:
+        responses["204"]["description"] = "It is gone."
+
+
+def _link(document: dict[str, Any]) -> None:
+    """What a creation's answer leads to, for clients and for tests that follow links."""
+    created = document["paths"]["/api/v1/schedules"]["post"]["responses"]["201"]
+    parameters = {"schedule_id": "$response.body#/id"}
+    created["links"] = {
+        operation: {"operationId": operation, "parameters": parameters}
+        for operation in ("getSchedule", "updateSchedule", "listOccurrences", "listConflicts", "deleteSchedule")
+    }
+    created["links"]["executeSchedule"] = {
+        "operationId": "executeSchedule",
+        "parameters": parameters,
+        "requestBody": {"force": True},
+    }
+    executed = document["paths"]["/api/v1/schedules/{schedule_id}/execute"]["post"]["responses"]["202"]
+    job = {"job_id": "$response.body#/job_id"}
+    executed["links"] = {
+        operation: {"operationId": operation, "parameters": job} for operation in ("getJob", "cancelJob")
+    }
+
+
+def text(app: FastAPI) -> bytes:
+    """The document as it is committed."""
+    return orjson.dumps(complete(app), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def drift() -> list[str]:
+    """One sentence when the committed document is not what the code serves."""
+    from services.api.app import create_app  # the application imports this module
+
+    if COMMITTED.exists() and COMMITTED.read_bytes() == text(create_app(None)):
+        return []
+    return ["docs/openapi.json is not what the code serves: run python -m services.api.openapi and commit it"]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the document, or check it."""
+    from services.api.app import create_app
+
+    if arguments == ["--check"]:
+        found = drift()
+        print("\n".join(found) or "docs/openapi.json is what the code serves")  # noqa: T201
+        return 1 if found else 0
+    COMMITTED.write_bytes(text(create_app(None)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
