@@ -27,6 +27,7 @@ from shared.telemetry.probes import ProbeServer
 
 log = logging.get_logger(__name__)
 
+TOPICS_SECONDS = 3.0
 FLUSH_SECONDS = 0.25
 """A graceful stop waits so long for Kafka's acknowledgements before the lease is handed over."""
 
@@ -155,6 +156,7 @@ class Dispatcher:
             topics,
             partitions=settings.topic_partitions,
             replication=settings.topic_replication,
+            timeout=TOPICS_SECONDS,
         )
         if made:
             log.info("Created topics %s", ", ".join(made), action="topics.created")

@@ -1,0 +1,88 @@
+"""What the dispatcher does for a job after its dispatch, so that everything ends."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tests.dispatching import Dispatchers, Ledger
+from tests.topics import Seen
+from tests.waiting import eventually
+
+OPEN_JOB = """
+INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for, attempt,
+    max_attempts, next_attempt_at, never_started_at)
+VALUES (%(schedule)s, 1, 1, 'health_check', 'schedule', %(status)s, date_trunc('minute', now()), %(attempt)s, 3,
+    %(next)s::timestamptz, %(never)s::timestamptz)
+RETURNING id
+"""
+CLAIM = """
+INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, begun_at, lease_until)
+SELECT id, attempt, schedule_id, scheduled_for, 'lost-worker', now() - interval '30 s', now() - interval '1 s'
+FROM jobs WHERE id = %(id)s
+"""
+
+
+def _job(ledger: Ledger, status: str, **fields: Any) -> tuple[int, int]:
+    schedule = ledger.schedule(due=None, cron_expression="0 * * * *")
+    values = {"schedule": schedule, "status": status, "attempt": 1, "next": None, "never": None, **fields}
+    return schedule, int(ledger.one(OPEN_JOB, values))
+
+
+def _results(dispatchers: Dispatchers, job: int) -> list[Seen]:
+    return [event for event in dispatchers.events("runs.results") if event.data["job_id"] == job]
+
+
+def test_a_due_retry_is_published_as_the_next_attempt(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    schedule, job = _job(ledger, "retrying", next="now")
+    dispatchers.start()
+    eventually(lambda: ledger.jobs(schedule)[0]["status"] == "queued", 15)
+    eventually(ledger.outbox_empty)
+    stored = ledger.jobs(schedule)[0]
+    assert (stored["attempt"], stored["next_attempt_at"]) == (2, None)
+    assert stored["never_started_at"] is not None
+    (event,) = dispatchers.events("runs.due.health_check")
+    assert (event.headers["ce_id"], event.data["attempt"]) == (f"run-due-{job}-2", 2)
+
+
+def test_a_lost_worker_is_a_failure_that_is_retried(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    _, job = _job(ledger, "running")
+    _, last = _job(ledger, "running", attempt=3)
+    ledger.run(CLAIM, {"id": job})
+    ledger.run(CLAIM, {"id": last})
+    dispatchers.start()
+    (event,) = eventually(lambda: _results(dispatchers, job), 15)
+    assert (event.data["reason"], event.data["will_retry"]) == ("worker_lost", True)
+    wait = datetime.fromisoformat(event.data["next_attempt_at"]) - datetime.fromisoformat(event.data["finished_at"])
+    assert 15 <= wait.total_seconds() <= 30
+    (final,) = eventually(lambda: _results(dispatchers, last), 5)
+    assert (final.data["will_retry"], final.data["next_attempt_at"]) == (False, None)
+    claims = ledger.run("SELECT attempt, ended_at IS NOT NULL, will_retry FROM run_claims ORDER BY attempt")
+    assert claims == [(1, True, True), (3, True, False)]
+
+
+def test_a_job_nobody_starts_ends_and_cannot_be_started(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    _, job = _job(ledger, "queued", never="now")
+    _, waiting = _job(ledger, "queued", never="tomorrow")
+    dispatcher = dispatchers.start()
+    (event,) = eventually(lambda: _results(dispatchers, job), 15)
+    assert (event.data["reason"], event.data["will_retry"], event.data["worker"]) == ("never_started", False, None)
+    assert ledger.run("SELECT job_id, ended_at IS NOT NULL FROM run_claims") == [(job, True)]
+    assert f"Job {job} was never started" in dispatcher.log
+    assert not _results(dispatchers, waiting)
+
+
+def test_a_held_job_past_its_start_deadline_is_cancelled(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    schedule, job = _job(ledger, "queued")
+    ledger.run("UPDATE jobs SET held = true, scheduled_for = scheduled_for - interval '5 min'")
+    ledger.run("UPDATE schedules SET start_deadline_seconds = 60")
+    dispatchers.start()
+    (event,) = eventually(lambda: _results(dispatchers, job), 15)
+    assert event.data["reason"] == "deadline"
+    assert ledger.jobs(schedule)[0]["held"]
+
+
+def test_partitions_are_kept_ahead(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    ledger.run("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$")
+    dispatcher = dispatchers.start()
+    eventually(lambda: "Created 1 partitions ahead" in dispatcher.log, 15)
