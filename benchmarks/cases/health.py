@@ -82,7 +82,7 @@ def _publish(servers: BenchServers, jobs: list[tuple[int, int, datetime]]) -> No
         )
         event = Event(ended_id(job_id, 1, "succeeded", "bench"), "/bench", now, data, schedule_id, job_id)
         message = encode(RUNS_RESULTS.name, event)
-        topic, headers = servers.topic_prefix + message.topic, list(message.headers.items())
+        topic, headers = servers.topic_prefix + message.topic, dict[str, str | bytes | None](message.headers)
         while True:
             try:
                 producer.produce(topic, message.value, message.key, headers=headers)
