@@ -37,6 +37,11 @@ RUN_DURATION = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600),
 )
 RUNS_IN_PROGRESS = Gauge("commandcenter_runs_in_progress", "Attempts executing now", ["task_type"])
+DELIVERIES = Counter(
+    "commandcenter_webhook_deliveries_total",
+    "Attempts to deliver a webhook, by outcome: delivered, failed (tried again), rejected, gone, refused",
+    ["outcome"],
+)
 
 # --- health: recording
 EVENTS_RECORDED = Counter(

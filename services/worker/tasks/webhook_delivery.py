@@ -31,7 +31,7 @@ from shared.storage import deliveries
 from shared.storage.database import Connection, DatabaseUnavailable
 from shared.storage.deliveries import Begun, Endpoint, Finished
 from shared.telemetry.logging import get_logger
-from shared.telemetry.metrics import FAULTS
+from shared.telemetry.metrics import DELIVERIES, FAULTS
 from shared.webhook_secrets import open_secrets
 
 log = get_logger(__name__)
@@ -63,6 +63,7 @@ async def webhook_delivery(context: TaskContext, parameters: WebhookDeliveryPara
     begun = _begun(context, endpoint, delivery, parameters.event)
     delivery_id = await _in_database(context, lambda connection: deliveries.begin(connection, begun))
     sent = await _send(context, endpoint, delivery, secrets)
+    DELIVERIES.labels(sent.finished.outcome).inc()
     await _note(context, delivery_id, endpoint, sent.finished)
     result |= {
         "message_id": delivery.message_id,
