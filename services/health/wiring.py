@@ -40,7 +40,7 @@ from shared.telemetry.probes import ProbeServer
 
 log = telemetry_logging.get_logger(__name__)
 
-NOISY = ("faust", "mode", "aiokafka", "asyncio")
+NOISY = ("faust", "mode", "aiokafka", "asyncio", "services.health.transport")
 DEAD_LETTER_TIMEOUT = 10.0
 RETRY = 1.0
 
