@@ -25,6 +25,7 @@ _SECURITY = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_LONGEST_PATH = 1_000
 _DOCS = frozenset({"/docs", "/redoc"})
 log = get_logger(__name__)
 
@@ -67,6 +68,8 @@ class Envelope:
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
         """What is wrong with a request before anything of it is read."""
+        if len(scope["path"]) > _LONGEST_PATH:
+            return Problem(404, "There is nothing at a path this long.")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length[:19]) > self._max_body_bytes:
             return _too_large(self._max_body_bytes)

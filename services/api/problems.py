@@ -4,6 +4,7 @@ Written here instead of taken from a library because our 422 names fields the wa
 (`field`, `message`, `value`, `suggestion`), for recurrences as well as for bodies.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -39,7 +40,7 @@ _LONGEST_VALUE = 200
 log = get_logger(__name__)
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """An answer that is not a success. `errors` names wrong fields: {field, message, value?, suggestion?}."""
 
     def __init__(
@@ -50,11 +51,10 @@ class Problem(Exception):
         errors: Sequence[Mapping[str, Any]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(detail)
+        # Starlette's exception, because FastAPI turns every other one raised while a body is read into its own 400.
+        super().__init__(status, detail, dict(headers or {}))
         self.status = status
-        self.detail = detail
         self.errors = [dict(error) for error in errors]
-        self.headers = dict(headers or {})
 
     def body(self, instance: str | None = None) -> dict[str, Any]:
         """The problem's members."""
@@ -125,6 +125,15 @@ def respond(problem: Problem, instance: str | None = None) -> Response:
     return Response(content, problem.status, problem.headers, MEDIA_TYPE)
 
 
+def allowed_methods(document: Mapping[str, Any], path: str) -> list[str]:
+    """The methods documented for a path; a router names only those of the first route it finds."""
+    found: set[str] = set()
+    for template, operations in document["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w*(id|attempt)\}", "[0-9]+", template).replace("{name}", "[^/]+"), path):
+            found |= {method.upper() for method in operations}
+    return sorted(found) or ["GET"]
+
+
 def install(app: FastAPI) -> None:
     """Answer every exception with a problem."""
 
@@ -144,9 +153,11 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail)
         if error.status_code == 404:
             detail = f"There is nothing at {request.url.path}."
-        elif error.status_code == 405:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
             detail = f"{request.method} is not possible here."
-        return respond(Problem(error.status_code, detail, headers=error.headers), request.url.path)
+            headers["Allow"] = ", ".join(allowed_methods(request.app.openapi(), request.url.path))
+        return respond(Problem(error.status_code, detail, headers=headers), request.url.path)
 
     async def on_database(request: Request, error: DatabaseUnavailable) -> Response:
         FAULTS.labels("api", "database_unavailable").inc()

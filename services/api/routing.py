@@ -3,44 +3,48 @@
 A browser page elsewhere could send such a body too: services/api/envelope.py refuses foreign origins first.
 """
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import orjson
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-_NUL = b"\\u0000"
+from services.api.problems import field_error, invalid
+
+_SUSPECT = re.compile(rb"\\u0000|[0-9][eE]|[0-9]{19}")
+_MOST = 1 << 63
 
 
 class StrictJsonRequest(Request):
-    """Refuses what PostgreSQL cannot store: NaN, lone surrogates (orjson does) and NUL characters."""
+    """Refuses what PostgreSQL or JSON cannot hold: NaN, lone surrogates (orjson does), NUL characters, huge numbers."""
 
     async def json(self) -> Any:
-        """The body; an empty one is null."""
+        """The body. Raises JSONDecodeError, or Problem 422 naming the field."""
         body = await self.body()
         document = orjson.loads(body)
-        if _NUL in body and (path := _find_nul(document, "body")):
-            error = {"type": "string_nul", "loc": tuple(path.split(".")), "msg": "NUL characters cannot be stored"}
-            raise RequestValidationError([error])
+        if _SUSPECT.search(body) and (wrong := _unstorable(document, "")):
+            raise invalid([field_error(*wrong)])
         return document
 
 
-def _find_nul(value: object, path: str) -> str | None:
-    """Where a NUL character is, if anywhere."""
+def _unstorable(value: object, path: str) -> tuple[str, str] | None:
+    """Where something is that cannot be stored and given back unchanged, and what it is."""
     if isinstance(value, str):
-        return path if "\x00" in value else None
+        return (path or "body", "NUL characters cannot be stored") if "\x00" in value else None
+    if isinstance(value, float):
+        return (path or "body", "numbers beyond 64 bits are not kept exactly") if abs(value) >= _MOST else None
+    items: Iterable[tuple[object, object]] = ()
     if isinstance(value, dict):
-        for name, item in value.items():
-            if "\x00" in name:
-                return path
-            if found := _find_nul(item, f"{path}.{name}"):
-                return found
+        if any("\x00" in name for name in value):
+            return path or "body", "NUL characters cannot be stored"
+        items = value.items()
     elif isinstance(value, list):
-        for number, item in enumerate(value):
-            if found := _find_nul(item, f"{path}.{number}"):
-                return found
+        items = enumerate(value)
+    for name, item in items:
+        if found := _unstorable(item, f"{path}.{name}".lstrip(".")):
+            return found
     return None
 
 

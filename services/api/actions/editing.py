@@ -15,7 +15,7 @@ from services.api.answers import Answer, etag
 from services.api.caller import Caller
 from services.api.models.schedules import ScheduleUpdate, shown
 from services.api.preconditions import check_version
-from services.api.problems import field_error, invalid, not_found, of_recurrence
+from services.api.problems import invalid, not_found, of_recurrence
 from shared.domain.job import SkipReason
 from shared.domain.recurrence import problem_if_past
 from shared.domain.schedule import (
@@ -65,14 +65,9 @@ def _changes(body: ScheduleUpdate, before: Definition) -> dict[str, Any]:
     """The fields that were sent; null empties what may be empty and resets what has a default."""
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     defaults = Definition(0, "", "", "")
-    errors = []
     for name, value in changes.items():
         if value is None and name not in _EMPTY:
-            if name in ("name", "task_type", "frequency"):
-                errors.append(field_error(name, "it cannot be empty"))
             changes[name] = getattr(defaults, name)
-    if errors:
-        raise invalid(errors)
     frequency = changes.get("frequency", before.frequency)
     if frequency != before.frequency:  # what belonged to the old frequency goes with it
         if frequency != "cron":

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from services.api.answers import second
-from services.api.models.fields import Body, Count, Description, Id, Instant, Name, Page, Shape
+from services.api.models.fields import Body, Count, Description, Id, Instant, Name, Page, Shape, needed
 
 
 class SupportsItems(Protocol):
@@ -34,7 +34,7 @@ class ProjectCreate(Body):
 class ProjectUpdate(Body):
     """What to change of a project."""
 
-    name: Name | None = None
+    name: Name = needed()
     description: Description | None = None
     weight: int | None = Field(default=None, ge=1, le=100)
 
@@ -69,8 +69,8 @@ class RepositoryCreate(Body):
 class RepositoryUpdate(Body):
     """What to change of a repository."""
 
-    name: Name | None = None
-    url: Url | None = None
+    name: Name = needed()
+    url: Url = needed()
     default_branch: Branch | None = None
 
 
@@ -110,8 +110,8 @@ class WebhookCreate(Body):
 class WebhookUpdate(Body):
     """What to change of a webhook; a new secret is used together with the old one for signing."""
 
-    name: Name | None = None
-    url: Url | None = None
+    name: Name = needed()
+    url: Url = needed()
     events: list[EventName] | None = Field(default=None, max_length=50)
     enabled: bool | None = None
     secret: Secret | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -19,6 +19,7 @@ from services.api.models.fields import (
     Shape,
     Tags,
     TaskTypeName,
+    needed,
 )
 from shared.domain.recurrence import Explained
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, is_active
@@ -48,7 +49,7 @@ class Timing(Body):
     """The "when" of a schedule. Wrong combinations are refused with the field, the reason and a suggestion."""
 
     # Words are plain strings here: the recurrence itself judges them, and suggests what may have been meant.
-    frequency: str = Field(json_schema_extra={"enum": list(Frequency.__args__)}, examples=["daily"])  # type: ignore[attr-defined]
+    frequency: str = Field(json_schema_extra={"enum": list(get_args(Frequency))}, examples=["daily"])
     cron_expression: str | None = Field(default=None, max_length=1000, description="For frequency cron: five fields.")
     interval_seconds: int | None = Field(
         default=None, ge=-INT4, le=INT4, description="For frequency interval: 1 or more.", examples=[60]
@@ -93,6 +94,11 @@ class ScheduleCreate(Timing):
     pause_after_failures: int = Field(default=0, ge=0, le=10_000, description="0: never.")
 
 
+def _frequency_schema(schema: dict[str, Any]) -> None:
+    del schema["default"]
+    schema["enum"] = list(get_args(Frequency))
+
+
 class ScheduleUpdate(Body):
     """What to change; fields left out stay as they are, null resets the fields that may be empty."""
 
@@ -100,13 +106,13 @@ class ScheduleUpdate(Body):
         json_schema_extra={"examples": [{"name": "Updated Schedule Name", "frequency": "weekly"}]}
     )
 
-    name: Name | None = None
+    name: Name = needed()
     description: Description | None = None
-    task_type: TaskTypeName | None = None
+    task_type: TaskTypeName = needed()
     task_parameters: dict[str, Any] | None = None
     tags: Tags | None = None
     enabled: bool | None = None
-    frequency: str | None = Field(default=None, json_schema_extra={"enum": [*Frequency.__args__, None]})  # type: ignore[attr-defined]
+    frequency: str = Field(default="", json_schema_extra=_frequency_schema)
     cron_expression: str | None = Field(default=None, max_length=1000)
     interval_seconds: int | None = Field(default=None, ge=-INT4, le=INT4)
     timezone: str | None = Field(default=None, max_length=100)

@@ -58,7 +58,7 @@ def list_keys(caller: Admin, page: PageNumber = 1, page_size: PageSize = 50) -> 
 
 
 @router.get(
-    "/{key_id}", response_model=KeyShape, responses=errors(404), operation_id="getKey", summary="Get an API key"
+    "/{key_id:int}", response_model=KeyShape, responses=errors(404), operation_id="getKey", summary="Get an API key"
 )
 def get_key(key_id: ObjectId, caller: Admin) -> Response:
     """Without its secret."""
@@ -74,7 +74,7 @@ def get_key(key_id: ObjectId, caller: Admin) -> Response:
 
 
 @router.post(
-    "/{key_id}/rotate",
+    "/{key_id:int}/rotate",
     response_model=KeyCreated,
     responses=errors(404, *WRITES),
     operation_id="rotateKey",
@@ -94,7 +94,7 @@ def rotate_key(key_id: ObjectId, caller: Admin) -> Response:
 
 
 @router.delete(
-    "/{key_id}", status_code=204, responses=errors(404), operation_id="revokeKey", summary="Revoke an API key"
+    "/{key_id:int}", status_code=204, responses=errors(404), operation_id="revokeKey", summary="Revoke an API key"
 )
 def revoke_key(key_id: ObjectId, caller: Admin) -> Response:
     """For good; other api replicas notice within five seconds."""

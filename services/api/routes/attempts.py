@@ -25,7 +25,7 @@ AttemptNumber = Annotated[int, Path(ge=1, le=32_767, examples=[1])]
 
 
 @router.post(
-    "/{job_id}/attempts/{attempt}/claim",
+    "/{job_id}/attempts/{attempt:int}/claim",
     response_model=AttemptClaimed,
     responses=errors(404, *WRITES),
     operation_id="claimAttempt",
@@ -48,7 +48,7 @@ def claim_attempt(job_id: ObjectId, attempt: AttemptNumber, body: AttemptClaim, 
 
 
 @router.post(
-    "/{job_id}/attempts/{attempt}/heartbeat",
+    "/{job_id}/attempts/{attempt:int}/heartbeat",
     response_model=AttemptClaimed,
     responses=errors(404, *WRITES),
     operation_id="renewAttempt",

@@ -69,7 +69,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (one query parameter each)
     return caller.read(work)
 
 
-@router.get("/{job_id}", response_model=JobShape, responses=errors(404), operation_id="getJob", summary="Get a job")
+@router.get("/{job_id:int}", response_model=JobShape, responses=errors(404), operation_id="getJob", summary="Get a job")
 def get_job(job_id: ObjectId, caller: Viewer) -> Response:
     """With its result and artifacts once it has ended."""
 
@@ -83,7 +83,7 @@ def get_job(job_id: ObjectId, caller: Viewer) -> Response:
 
 
 @router.get(
-    "/{job_id}/artifacts/{name}",
+    "/{job_id:int}/artifacts/{name}",
     responses={
         200: {
             "description": "The file.",
@@ -113,7 +113,7 @@ def get_artifact(job_id: ObjectId, name: str, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/{job_id}/cancel",
+    "/{job_id:int}/cancel",
     status_code=202,
     response_model=JobAccepted,
     responses=errors(404, *WRITES),
@@ -126,7 +126,7 @@ def cancel_job(job_id: ObjectId, caller: Operator, idempotency_key: IdempotencyK
 
 
 @router.post(
-    "/{job_id}/retry",
+    "/{job_id:int}/retry",
     status_code=202,
     response_model=JobAccepted,
     responses=errors(404, *WRITES),

@@ -6,7 +6,7 @@ from services.api.answers import Answer, etag, page_of, reply
 from services.api.caller import Admin, Caller, Viewer
 from services.api.models.objects import ProjectCreate, ProjectList, ProjectShape, ProjectUpdate, shown_row
 from services.api.preconditions import check_version
-from services.api.problems import Problem, field_error, invalid, not_found
+from services.api.problems import Problem, not_found
 from services.api.routes.documented import WRITES, errors
 from services.api.routes.parameters import IdempotencyKey, IfMatch, ObjectId, PageNumber, PageSize
 from services.api.routing import JsonRoute
@@ -50,7 +50,7 @@ def list_projects(caller: Viewer, page: PageNumber = 1, page_size: PageSize = 50
 
 
 @router.get(
-    "/{project_id}",
+    "/{project_id:int}",
     response_model=ProjectShape,
     responses=errors(404),
     operation_id="getProject",
@@ -69,7 +69,7 @@ def get_project(project_id: ObjectId, caller: Viewer) -> Response:
 
 
 @router.patch(
-    "/{project_id}",
+    "/{project_id:int}",
     response_model=ProjectShape,
     responses=errors(404, 412, *WRITES),
     operation_id="updateProject",
@@ -84,8 +84,6 @@ def update_project(project_id: ObjectId, body: ProjectUpdate, caller: Admin, if_
             raise not_found("project", project_id)
         check_version(caller.request, row.version)
         sent = body.model_dump(exclude_unset=True)
-        if "name" in sent and sent["name"] is None:
-            raise invalid([field_error("name", "it cannot be empty")])
         if sent.get("weight", 1) is None:
             sent["weight"] = 1
         values = dict(row._mapping) | sent

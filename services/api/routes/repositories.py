@@ -65,7 +65,7 @@ def list_repositories(
 
 
 @router.get(
-    "/{repository_id}",
+    "/{repository_id:int}",
     response_model=RepositoryShape,
     responses=errors(404),
     operation_id="getRepository",
@@ -84,7 +84,7 @@ def get_repository(repository_id: ObjectId, caller: Viewer) -> Response:
 
 
 @router.patch(
-    "/{repository_id}",
+    "/{repository_id:int}",
     response_model=RepositoryShape,
     responses=errors(404, 412, *WRITES),
     operation_id="updateRepository",
@@ -101,10 +101,8 @@ def update_repository(
             raise not_found("repository", repository_id)
         check_version(caller.request, row.version)
         sent = body.model_dump(exclude_unset=True)
-        wrong = [field_error(name, "it cannot be empty") for name in ("name", "url") if sent.get(name, "") is None]
         values = {name: sent.get(name, row._mapping[name]) for name in ("name", "url", "default_branch")}
-        if not wrong:
-            wrong = _wrong(values["url"], values["default_branch"], caller)
+        wrong = _wrong(values["url"], values["default_branch"], caller)
         if wrong:
             raise invalid(wrong)
         if any(values[name] != row._mapping[name] for name in values):
@@ -115,7 +113,7 @@ def update_repository(
 
 
 @router.delete(
-    "/{repository_id}",
+    "/{repository_id:int}",
     status_code=204,
     responses=errors(404, 412),
     operation_id="deleteRepository",

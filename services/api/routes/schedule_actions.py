@@ -1,6 +1,6 @@
 """`/api/v1/schedules/…`: execute, enable, disable, statistics, due, preview, occurrences, conflicts."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
@@ -30,6 +30,9 @@ from shared.domain.recurrence import Recurrence, describe, explain_dropped, expl
 from shared.domain.schedule import recurrence_of
 from shared.storage import schedule_queries
 from shared.storage.database import Connection
+
+_EARLIEST = datetime(1900, 1, 2, tzinfo=UTC)
+"""The calendar of recurrences begins here."""
 
 router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], route_class=JsonRoute)
 
@@ -99,7 +102,7 @@ def preview(body: Preview, caller: Viewer) -> Response:
 
 
 @router.get(
-    "/{schedule_id}/occurrences",
+    "/{schedule_id:int}/occurrences",
     response_model=Occurrences,
     responses=errors(404),
     operation_id="listOccurrences",
@@ -117,21 +120,21 @@ def list_occurrences(
 
 
 def _occurrences(recurrence: Recurrence, after: datetime, count: int) -> Response:
-    found = explain_occurrences(recurrence, after, count)
+    found = explain_occurrences(recurrence, max(after, _EARLIEST), count)
     body: dict[str, object] = {
         "description": describe(recurrence),
         "timezone": recurrence.timezone,
         "occurrences": shown_occurrences(found),
     }
     if found:
-        dropped = explain_dropped(recurrence, after, found[-1].scheduled_for)
+        dropped = explain_dropped(recurrence, max(after, _EARLIEST), found[-1].scheduled_for)
         if dropped:
             body["dropped"] = shown_occurrences(dropped)
     return reply(body)
 
 
 @router.get(
-    "/{schedule_id}/conflicts",
+    "/{schedule_id:int}/conflicts",
     response_model=ConflictList,
     responses=errors(404),
     operation_id="listConflicts",
@@ -151,7 +154,7 @@ def list_conflicts(schedule_id: ScheduleId, caller: Viewer) -> Response:
 
 
 @router.post(
-    "/{schedule_id}/execute",
+    "/{schedule_id:int}/execute",
     status_code=202,
     response_model=Executed,
     responses=errors(404, *WRITES),
@@ -170,7 +173,7 @@ def execute_schedule(
 
 
 @router.post(
-    "/{schedule_id}/enable",
+    "/{schedule_id:int}/enable",
     response_model=ScheduleWritten,
     responses=errors(404, 412, *WRITES),
     operation_id="enableSchedule",
@@ -184,7 +187,7 @@ def enable_schedule(
 
 
 @router.post(
-    "/{schedule_id}/disable",
+    "/{schedule_id:int}/disable",
     response_model=ScheduleWritten,
     responses=errors(404, 412, *WRITES),
     operation_id="disableSchedule",

@@ -82,7 +82,7 @@ def list_schedules(
 
 
 @router.get(
-    "/{schedule_id}",
+    "/{schedule_id:int}",
     response_model=ScheduleShape,
     responses=errors(404),
     operation_id="getSchedule",
@@ -101,7 +101,7 @@ def get_schedule(schedule_id: ScheduleId, caller: Viewer) -> Response:
 
 
 @router.patch(
-    "/{schedule_id}",
+    "/{schedule_id:int}",
     response_model=ScheduleWritten,
     responses=errors(404, 412, *WRITES),
     operation_id="updateSchedule",
@@ -115,7 +115,7 @@ def update_schedule(
 
 
 @router.delete(
-    "/{schedule_id}",
+    "/{schedule_id:int}",
     status_code=204,
     responses=errors(404, 412),
     operation_id="deleteSchedule",

@@ -70,7 +70,7 @@ def list_webhooks(
 
 
 @router.get(
-    "/{webhook_id}",
+    "/{webhook_id:int}",
     response_model=WebhookShape,
     responses=errors(404),
     operation_id="getWebhook",
@@ -89,7 +89,7 @@ def get_webhook(webhook_id: ObjectId, caller: Viewer) -> Response:
 
 
 @router.patch(
-    "/{webhook_id}",
+    "/{webhook_id:int}",
     response_model=WebhookShape,
     responses=errors(404, 412, *WRITES),
     operation_id="updateWebhook",
@@ -121,7 +121,7 @@ def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, 
 
 
 @router.delete(
-    "/{webhook_id}",
+    "/{webhook_id:int}",
     status_code=204,
     responses=errors(404, 412),
     operation_id="deleteWebhook",
