@@ -148,9 +148,29 @@ class Bare:
 
     def check_out(self, commit: str, folder: Path) -> None:
         """Write the commit's files into an empty folder; symbolic links become plain files, so none leads outside."""
+        self._within_limits(commit)
         place = {"GIT_INDEX_FILE": str(folder.with_name(f"{folder.name}.index")), "GIT_WORK_TREE": str(folder)}
         self.git("read-tree", commit, extra=place)
         self.git("checkout-index", "--all", "--force", extra=place)
+
+    def _within_limits(self, commit: str) -> None:
+        """Count the commit's files before any is written: a few kilobytes of history can unfold to billions of them."""
+        command = ["git", f"--git-dir={self.directory}", "ls-tree", "-r", "-l", "-z", "--full-tree", commit]
+        files_limit, bytes_limit = self._settings.repository_files_limit, self._settings.repository_limit_mb << 20
+        files, size, rest = 0, 0, b""
+        with subprocess.Popen(
+            command, cwd="/", env=self._environment(None), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as listing:
+            while listing.stdout is not None and (chunk := listing.stdout.read(1 << 16)):
+                *entries, rest = (rest + chunk).split(b"\0")
+                files += len(entries)
+                # "mode type id size<TAB>path"; the size of a submodule is "-"
+                sizes = (entry.partition(b"\t")[0].split()[-1] for entry in entries)
+                size += sum(int(one) for one in sizes if one.isdigit())
+                if files > files_limit or size > bytes_limit:
+                    listing.kill()
+                    what = f"{files_limit} files" if files > files_limit else f"{bytes_limit >> 20} MiB"
+                    raise PermanentError(f"the repository has more than {what} in one commit")
 
     def git(
         self, *arguments: str, inside: bool = True, ssh: str | None = None, extra: dict[str, str] | None = None

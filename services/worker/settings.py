@@ -2,7 +2,7 @@
 
 import socket
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.settings import SharedSettings
 
@@ -33,6 +33,17 @@ class Settings(SharedSettings):
     webhook_timeout_seconds: float = Field(default=15.0, gt=0, le=300, description="For one delivery, all in all.")
     repository_limit_mb: int = Field(default=2048, ge=1)
     repository_timeout_seconds: int = Field(default=600, ge=1)
+    repository_files_limit: int = Field(default=100_000, ge=1, description="Files of one commit.")
+    osv_url: str | None = Field(
+        default=None,
+        description="Where known vulnerabilities are asked for, such as https://api.osv.dev; none: nowhere.",
+    )
+    osv_timeout_seconds: float = Field(default=30.0, gt=0, description="For one audit, all in all.")
+    smtp_url: SecretStr | None = Field(
+        default=None, description="smtp://, smtp+starttls:// or smtps://user:password@host:port; none: no mail."
+    )
+    smtp_sender: str = Field(default="commandcenter@localhost", pattern=r"^[^@\s<>]+@[^@\s<>]+$")
+    smtp_timeout_seconds: float = Field(default=15.0, gt=0, description="For each step of sending a mail.")
 
     @property
     def instance_name(self) -> str:

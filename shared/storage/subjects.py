@@ -40,11 +40,24 @@ _REPOSITORIES = text(
     "SELECT id, project_id, name, url, default_branch FROM repositories"
     " WHERE project_id = :project_id AND deleted_at IS NULL ORDER BY id"
 )
+# By schedule, manual runs on their own: so the two partial indexes of jobs find it, in each partition, newest first.
 _PREVIOUS_ANALYSIS = text(
-    "SELECT id, attempt, schedule_id, project_id, task_type, scheduled_for FROM jobs"
-    " WHERE schedule_id = :schedule_id AND id <> :job_id AND status = 'succeeded' AND task_type = 'analysis'"
+    "WITH candidates AS (SELECT CAST(:schedule_id AS bigint) AS schedule_id UNION SELECT id FROM schedules"
+    " WHERE project_id = :project_id AND task_type = 'analysis'"
+    " AND task_parameters ->> 'repository_id' = CAST(:repository_id AS text))"
+    " SELECT found.* FROM candidates CROSS JOIN LATERAL ("
+    "(SELECT id, attempt, schedule_id, project_id, task_type, scheduled_for FROM jobs"
+    " WHERE schedule_id = candidates.schedule_id AND trigger <> 'manual'"
+    " AND id <> :job_id AND status = 'succeeded' AND task_type = 'analysis'"
     " AND CAST(result ->> 'repository_id' AS bigint) = :repository_id AND result ->> 'analysis_type' = :analysis_type"
-    " ORDER BY scheduled_for DESC LIMIT 1"
+    " ORDER BY scheduled_for DESC LIMIT 1)"
+    " UNION ALL "
+    "(SELECT id, attempt, schedule_id, project_id, task_type, scheduled_for FROM jobs"
+    " WHERE schedule_id = candidates.schedule_id AND trigger = 'manual'"
+    " AND id <> :job_id AND status = 'succeeded' AND task_type = 'analysis'"
+    " AND CAST(result ->> 'repository_id' AS bigint) = :repository_id AND result ->> 'analysis_type' = :analysis_type"
+    " ORDER BY scheduled_for DESC LIMIT 1)"
+    ") found ORDER BY found.scheduled_for DESC LIMIT 1"
 )
 _LEASE_HOLDER = text("SELECT holder FROM leases WHERE name = :name AND expires_at > clock_timestamp()")
 
@@ -73,10 +86,11 @@ def repositories(connection: Connection, project_id: int) -> list[Repository]:
 
 
 def previous_analysis(
-    connection: Connection, schedule_id: int, job_id: int, repository_id: int, analysis_type: str
+    connection: Connection, project_id: int, schedule_id: int, job_id: int, repository_id: int, analysis_type: str
 ) -> JobFacts | None:
-    """The schedule's last successful analysis of that kind before this job."""
+    """The last successful analysis of that kind: this schedule's, or one of any schedule for that repository."""
     values = {
+        "project_id": project_id,
         "schedule_id": schedule_id,
         "job_id": job_id,
         "repository_id": repository_id,

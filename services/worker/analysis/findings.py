@@ -1,6 +1,7 @@
 """Findings: what a tool has to say about one place, in one form for all tools."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 LEVELS = ("error", "warning", "note")
 TOP_RULES = 20
+_LITERAL = re.compile(r"(\"|')(?:\\.|(?!\1)[^\\])*\1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Finding:
     end_line: int | None = None
     end_column: int | None = None
     properties: dict[str, Any] = field(default_factory=dict)
+    marked_by: str | None = None
+    """What tells it from others in its file, where the line's text must not or cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,23 @@ def summary(reports: Sequence[ToolReport]) -> dict[str, Any]:
 def fingerprints(folder: Path, report: ToolReport) -> list[str]:
     """One stable mark a finding: the same while the line says the same, wherever it moves within its file.
 
-    Made of tool, rule, path, the line's text without blanks, and a count for equal ones.
+    Made of tool, rule, path, the line's text without blanks and literals, and a count for equal ones. No literal: a
+    password could be guessed from its digest.
     """
     lines = _Lines(folder)
     seen: Counter[str] = Counter()
     marks = []
     for finding in report.findings:
-        text = lines.of(finding.path, finding.line)
+        text = lines.of(finding.path, finding.line) if finding.marked_by is None else finding.marked_by
         base = "\0".join((report.tool, finding.rule.rule_id, finding.path, text))
         seen[base] += 1
         marks.append(hashlib.sha256(f"{base}\0{seen[base]}".encode()).hexdigest()[:32])
     return marks
+
+
+def without_literals(text: str) -> str:
+    """Code or a message that quotes code, with every quoted text emptied: it may be somebody's password."""
+    return _LITERAL.sub(r"\1\1", text)
 
 
 class _Lines:
@@ -90,7 +100,8 @@ class _Lines:
                 self._lines = (self._folder / path).read_text(errors="replace").splitlines()
             except OSError:
                 self._lines = []
-        return "".join(self._lines[line - 1].split()) if 0 < line <= len(self._lines) else ""
+        found = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
+        return "".join(without_literals(found).split())
 
 
 def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:

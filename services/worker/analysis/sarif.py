@@ -16,26 +16,32 @@ SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas
 FINGERPRINT = "commandcenter/v1"
 MEDIA_TYPE = "application/sarif+json"
 
+Marks = dict[str, set[str]]
+"""Fingerprints of findings, by the tool that made them."""
+
 
 def document(
-    reports: list[ToolReport], folder: Path, *, url: str, commit: str, branch: str | None, known: set[str] | None
+    reports: list[ToolReport], folder: Path, *, url: str, commit: str, branch: str | None, known: Marks | None
 ) -> dict[str, Any]:
     """The document. `known`: the fingerprints of an earlier analysis to compare with; None compares with nothing."""
+    known = known or {}
     control = {"repositoryUri": _uri(url), "revisionId": commit} | ({"branch": branch} if branch else {})
     return {
         "$schema": SCHEMA_URI,
         "version": "2.1.0",
-        "runs": [_run(report, folder, control, known) for report in reports],
+        "runs": [_run(report, folder, control, known.get(report.tool)) for report in reports],
     }
 
 
-def marks(sarif: dict[str, Any]) -> set[str]:
-    """The fingerprints in a document of ours."""
+def marks(sarif: dict[str, Any]) -> Marks:
+    """The fingerprints in a document of ours, by tool."""
     return {
-        mark
+        run["tool"]["driver"]["name"]: {
+            mark
+            for result in run.get("results", ())
+            if (mark := result.get("partialFingerprints", {}).get(FINGERPRINT)) is not None
+        }
         for run in sarif.get("runs", ())
-        for result in run.get("results", ())
-        if (mark := result.get("partialFingerprints", {}).get(FINGERPRINT)) is not None
     }
 
 

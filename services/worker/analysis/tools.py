@@ -4,6 +4,7 @@ They run with their own defaults and never with the repository's configuration: 
 found. They only read; Python tools start isolated (`-I`), so that no module of the repository is imported.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from services.worker.analysis.findings import Finding, Rule, ToolReport, sorted_findings
+from services.worker.analysis.findings import Finding, Rule, ToolReport, sorted_findings, without_literals
 from services.worker.task import TemporaryError
 
 FILE_LIMIT = 1 << 20
@@ -23,6 +24,7 @@ _LIZARD_SUFFIXES = frozenset(
         *(".py", ".rb", ".php", ".scala", ".go", ".lua", ".rs", ".kt", ".sol", ".pl", ".zig"),
     }
 )
+_CODE = re.compile(r"`[^`]*`|`.*")
 _COMPLEX_FROM, _VERY_COMPLEX_FROM = 15, 30
 _LONG_FROM = 120
 _BANDIT_LEVELS = {"HIGH": "error", "MEDIUM": "warning", "LOW": "note"}
@@ -101,7 +103,7 @@ def ruff(folder: Path, seconds: float) -> ToolReport:
             Finding(
                 Rule(code, one.get("name") or code, one["url"]),
                 "error" if code.startswith(_RUFF_ERRORS) else "warning",
-                one["message"],
+                _CODE.sub(lambda code: without_literals(code[0]), one["message"]),  # it quotes what it would write
                 _relative(one["filename"], folder),
                 one["location"]["row"],
                 one["location"]["column"],
@@ -166,9 +168,8 @@ def secrets(folder: Path, files: Sequence[Path]) -> ToolReport:
             kind = secret.type
             rule = Rule(kind.lower().replace(" ", "-"), kind)
             certain = kind in {"Private Key", "AWS Access Key", "GitHub Token"}
-            findings.append(
-                Finding(rule, "error" if certain else "warning", f"possible secret: {kind}", name, secret.line_number)
-            )
+            level, text = "error" if certain else "warning", f"possible secret: {kind}"
+            findings.append(Finding(rule, level, text, name, secret.line_number, marked_by=""))
     address = "https://github.com/Yelp/detect-secrets"
     return ToolReport("detect-secrets", version("detect-secrets"), address, sorted_findings(findings))
 

@@ -1,7 +1,8 @@
 """analysis: fetches a repository, runs the tools over it, and leaves one SARIF 2.1.0 file and a summary.
 
 `security` runs bandit and detect-secrets, `quality` ruff and lizard, `full` all of them. Findings are compared with the
-schedule's previous analysis of the same kind: new, fixed, unchanged. Nothing of the repository is ever executed.
+repository's previous analysis of the same type: new, fixed, unchanged. `include_dependencies` adds an inventory and its
+known vulnerabilities, `notify_on_completion` a mail. Nothing of the repository is ever executed.
 """
 
 import shutil
@@ -14,11 +15,8 @@ import orjson
 
 from services.worker.task import PermanentError, TaskContext, task
 from shared import clock
-from shared.artifacts import ArtifactMissing
 from shared.events.task_types import AnalysisParameters
 from shared.storage import subjects
-
-SARIF_NAME = "analysis.sarif"
 
 
 @task("analysis", AnalysisParameters, concurrency=2)
@@ -34,13 +32,20 @@ def analysis(context: TaskContext, parameters: AnalysisParameters) -> dict[str, 
         result = _analyse(context, parameters, repository, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    result |= {"warnings": [], "notified": 0}
+    if parameters.notify_on_completion:
+        from services.worker.analysis.notification import notify
+
+        left = context.timeout_seconds - (clock.monotonic() - started)
+        seconds = max(1.0, min(context.settings.smtp_timeout_seconds, left / 3))
+        result["notified"], result["warnings"] = notify(context, result, parameters.notification_emails, seconds)
     return result | {"duration_seconds": round(clock.monotonic() - started, 3)}
 
 
 def _analyse(
     context: TaskContext, parameters: AnalysisParameters, repository: subjects.Repository, scratch: Path
 ) -> dict[str, Any]:
-    from services.worker.analysis import sarif, tools
+    from services.worker.analysis import comparison, sarif, supply_chain, tools
     from services.worker.analysis.findings import summary
     from services.worker.git import GitCache, judged
 
@@ -58,11 +63,16 @@ def _analyse(
         reports += [tools.bandit(folder, seconds), tools.secrets(folder, files)]
     if parameters.analysis_type in {"full", "quality"}:
         reports += [tools.ruff(folder, seconds), tools.lizard(folder, files)]
-    known = _previous_marks(context, parameters)
+    dependencies = None
+    if parameters.include_dependencies:
+        dependencies, report = supply_chain.examine(context, folder, files, repository=repository.name, commit=commit)
+        reports += [report] if report else []
+    before = comparison.previous(context, parameters)
+    known = before.marks if before else None
     document = sarif.document(reports, folder, url=repository.url, commit=commit, branch=branch, known=known)
     if broken := sarif.problems(document):
         raise PermanentError(f"the SARIF file breaks its schema: {broken[0]}")
-    context.save(SARIF_NAME, BytesIO(orjson.dumps(document, option=orjson.OPT_INDENT_2)), sarif.MEDIA_TYPE)
+    context.save(comparison.SARIF_NAME, BytesIO(orjson.dumps(document, option=orjson.OPT_INDENT_2)), sarif.MEDIA_TYPE)
     return {
         "repository_id": repository.repository_id,
         "repository": repository.name,
@@ -71,28 +81,6 @@ def _analyse(
         "branch": branch,
         "files": len(files),
         "findings": summary(reports),
-        "compared_with_previous": _comparison(sarif.marks(document), known),
+        "compared_with_previous": comparison.compared(sarif.marks(document), before),
+        "dependencies": dependencies,
     }
-
-
-def _comparison(found: set[str], known: set[str] | None) -> dict[str, int] | None:
-    if known is None:
-        return None
-    return {"new": len(found - known), "fixed": len(known - found), "unchanged": len(found & known)}
-
-
-def _previous_marks(context: TaskContext, parameters: AnalysisParameters) -> set[str] | None:
-    """The fingerprints of the schedule's previous analysis; None where there is none (any more)."""
-    from services.worker.analysis import sarif
-
-    with context.database.transaction() as connection:
-        previous = subjects.previous_analysis(
-            connection, context.schedule_id, context.job_id, parameters.repository_id, parameters.analysis_type
-        )
-    if previous is None:
-        return None
-    try:
-        chunks = context.resources.store.open(previous.scheduled_for, previous.job_id, previous.attempt, SARIF_NAME)
-        return sarif.marks(orjson.loads(b"".join(chunks)))
-    except (ArtifactMissing, ValueError):
-        return None  # expired or damaged: then there is nothing to compare with
