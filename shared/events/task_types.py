@@ -5,13 +5,15 @@ handlers read the same models. Unknown parameters are refused, so that a misspel
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Id = Annotated[int, Field(ge=1)]
 EmailAddress = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
-Target = Annotated[str, Field(max_length=2048, pattern=r"^(https?://\S+|tcp://[^\s:/]+:\d{1,5}|tcp://\[[^\]\s]+\]:\d{1,5})$")]
+Target = Annotated[
+    str, Field(max_length=2048, pattern=r"^(https?://\S+|tcp://[^\s:/]+:\d{1,5}|tcp://\[[^\]\s]+\]:\d{1,5})$")
+]
 
 
 class Parameters(BaseModel):
@@ -31,12 +33,25 @@ class AnalysisParameters(Parameters):
 
 
 class ExportParameters(Parameters):
-    """Write a report of a project over a period."""
+    """Write a report of a project over a period. SARIF can carry findings only, whether asked as them or a summary."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"format": {"const": "sarif"}}, "required": ["format"]},
+            "then": {"properties": {"report_type": {"enum": ["summary", "findings"]}}},
+        }
+    )
 
     format: Literal["sarif", "markdown", "csv", "json", "html", "pdf", "xlsx"]
     report_type: Literal["summary", "findings", "runs", "schedules"] = "summary"
     period_days: int = Field(default=7, ge=1, le=366, description="The days before the occurrence.")
     repository_id: Id | None = Field(default=None, description="Only this repository's findings.")
+
+    @model_validator(mode="after")
+    def _sarif_is_findings(self) -> Self:
+        if self.format == "sarif" and self.report_type not in {"summary", "findings"}:
+            raise ValueError(f"SARIF carries findings, not {self.report_type}")
+        return self
 
 
 class WebhookDeliveryParameters(Parameters):
@@ -57,8 +72,15 @@ class BatchOperation(Parameters):
     """One operation of a batch: any other task type with its parameters."""
 
     name: str | None = Field(default=None, max_length=100)
-    task_type: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    task_type: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", json_schema_extra={"not": {"const": "batch"}})
     task_parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("task_type")
+    @classmethod
+    def _no_batch_in_a_batch(cls, name: str) -> str:
+        if name == "batch":
+            raise ValueError("a batch cannot be an operation of a batch")
+        return name
 
 
 class BatchParameters(Parameters):

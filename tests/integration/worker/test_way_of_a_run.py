@@ -65,8 +65,8 @@ def test_own_parts_say_when_no_dispatcher_leads(runs: Runs) -> None:
 
 
 def test_what_nobody_can_run_fails_at_once_saying_so(runs: Runs) -> None:
-    runs.worker()
-    unserved = runs.ended(runs.due("export", {"format": "pdf"}, max_attempts=3))
+    runs.worker(worker_task_types="health_check,nobody_knows")
+    unserved = runs.ended(runs.due("nobody_knows", {"format": "pdf"}, max_attempts=3))
     wrong = runs.ended(runs.due("health_check", {"targetz": []}, max_attempts=3))
     assert isinstance(wrong, RunFailed)
     assert (wrong.reason, wrong.will_retry) == ("invalid_parameters", False)

@@ -1,0 +1,1 @@
+"""One module a format. Each has `write(report, stream)`, which returns how many rows its main table had."""
