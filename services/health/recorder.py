@@ -8,6 +8,8 @@ that cannot be written is found by halving the batch and goes to the dead letter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanKind
+
 from services.health.batch import Batch
 from shared import clock
 from shared.events.envelope import Event, UnreadableEvent, decode
@@ -19,10 +21,13 @@ from shared.storage.database import Connection, Database
 from shared.storage.outcomes import Unwritable
 from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
+from shared.telemetry.tracing import span
 
 log = get_logger(__name__)
 
 SCHEDULES_TOPIC = "schedules"
+SAMPLED = "-01"
+"""How a W3C traceparent ends whose trace is to be kept."""
 
 
 class TooManyUnreadable(Exception):
@@ -44,9 +49,11 @@ PutAside = Callable[[Sequence[tuple[Record, str]]], None]
 class Recorder:
     """Turns records of `runs.results` and `schedules` into rows."""
 
-    def __init__(self, database: Database, put_aside: PutAside) -> None:
+    def __init__(self, database: Database, put_aside: PutAside, *, traced: bool = False) -> None:
+        """`traced`: end each sampled trace with a span of its own; costs as much as the recording itself."""
         self._database = database
         self._put_aside = put_aside
+        self._traced = traced
         self._unreadable = UnreadableLimit()
 
     def record(self, records: Sequence[Record]) -> Recorded:
@@ -102,6 +109,8 @@ class Recorder:
                 return
             batch.count()
             failing.update(failures)
+            if self._traced:
+                _trace(readable)
             return
 
 
@@ -115,6 +124,16 @@ def _store(connection: Connection, batch: Batch) -> dict[int, int]:
     failures = statistics.record(connection, batch.tallies())
     audit.append(connection, batch.entries(), heads)
     return failures
+
+
+def _trace(recorded: Sequence[tuple[Record, Event]]) -> None:
+    """The last span of each run's trace: its event is on record."""
+    for _, event in recorded:
+        if event.traceparent is not None and event.traceparent.endswith(SAMPLED):
+            name = event.data.TYPE.removeprefix("commandcenter.").removesuffix(".v1")
+            attributes = {"schedule_id": event.schedule_id or 0, "job_id": event.job_id or 0}
+            with span(f"record {name}", event.traceparent, SpanKind.CONSUMER, **attributes):
+                pass
 
 
 def _event(record: Record) -> Event:

@@ -1,6 +1,6 @@
 """Faust's Kafka transport, without four asyncio tasks a message.
 
-Faust hands each message to its streams by `wait_first(deliver, suspended)`, so that a delivery which blocks can be given
+Faust hands each message to its streams by `wait_first(deliver, suspended)`: a delivery which blocks can be given
 up when a rebalance begins. That costs more than all the rest of its work. A delivery that cannot block (the flow is
 open, the queue has room) needs no race: it is awaited directly, which ends without a turn of the loop.
 """

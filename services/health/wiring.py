@@ -66,7 +66,7 @@ class Service:
         self._pulse = Pulse(self._database, self._process)
         self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "health")
         self._disabler = Disabler(self._database)
-        self._recorder = Recorder(self._database, self._put_aside)
+        self._recorder = Recorder(self._database, self._put_aside, traced=settings.otlp_endpoint is not None)
         self._consuming = Consuming(settings, self._process, self._conditions, self._record)
         self._duty = self._build_duty()
 

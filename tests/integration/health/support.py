@@ -105,14 +105,16 @@ def independent_count(events: Iterable[Event]) -> dict[int, tuple[int, int]]:
     """Successes and failures by schedule, from the events alone, in their order: each job's first end wins."""
     closed: set[int] = set()
     retrying: set[int] = set()
+    seen: set[str] = set()
     counts: dict[int, Counter[str]] = {}
     for one in events:
         data: Any = one.data
         job_id, kind = data.job_id, one.id.split("-")[1]
         # Nobody queues a second attempt here: after a granted retry it can only be given up.
         after_retry = {("cancelled", 1), ("cancelled", 2), ("failed", 2)}
-        if kind == "started" or job_id in closed:
+        if kind == "started" or job_id in closed or one.id in seen:
             continue
+        seen.add(one.id)  # the same event again says nothing new, not even when it first came too early
         if (kind, data.attempt) not in after_retry if job_id in retrying else data.attempt != 1:
             continue
         counter = counts.setdefault(data.schedule_id, Counter())
