@@ -16,6 +16,7 @@ from shared.domain.catchup import GRACE, CatchupPolicy, catch_up
 from shared.domain.job import FailureReason, SkipReason, Trigger
 from shared.domain.overlap import OverlapDecision, OverlapPolicy, decide
 from shared.domain.recurrence import Recurrence, RecurrenceError, jitter_delay, next_after
+from shared.domain.schedule import timer_at
 from shared.events.topics import TASK_TYPE_NAME
 from shared.storage.dispatch import Definition, DueTimer, NewJob, NewSkip, OpenJob, TimerMove
 
@@ -189,8 +190,8 @@ def move(schedule_id: int, recurrence: Recurrence, claimed: datetime, following:
     """The timer after `claimed`: due at `following`, plus its jitter."""
     if following is None or not recurrence.jitter_seconds:
         return TimerMove(schedule_id, following, None, claimed)
-    delay = jitter_delay(recurrence, schedule_id, following, next_after(recurrence, following))
-    return TimerMove(schedule_id, following + delay, following if delay else None, claimed)
+    timer = timer_at(recurrence, schedule_id, following)
+    return TimerMove(schedule_id, timer.next_run_at, timer.next_scheduled_for, claimed)
 
 
 def _catch_up(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from services.dispatcher.giving_way import cancelled
 from services.dispatcher.leadership import LEASE, Leadership
+from services.dispatcher.zone_rules import ZoneRules
 from shared import clock
 from shared.domain.job import FailureReason
 from shared.domain.retry import RetryPolicy, delay_before_next
@@ -64,6 +65,7 @@ class Rescue:
         self._stop = threading.Event()
         self._not_before: dict[str, float] = {}
         self._partitions_for: object = None
+        self._zones, self._zones_for = ZoneRules(), -1
         self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
 
     def start(self) -> None:
@@ -89,6 +91,7 @@ class Rescue:
                 log.warning("The rescue is interrupted, trying again: %s", error, action="rescue.interrupted")
                 FAULTS.labels("dispatcher", "rescue_database").inc()
                 self._session.close()
+                self._zones = ZoneRules()
                 pause = self._poll_seconds
             self.woken.wait(pause)
             self.woken.clear()
@@ -99,6 +102,7 @@ class Rescue:
         full = self._each(epoch, self._retries)
         full |= self._each(epoch, self._held)
         full |= self._spaced("lost", epoch, self._lost)
+        full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started)
         now = self._session.execute("SELECT clock_timestamp()")[0][0]
         self._keep_partitions(now)
@@ -203,6 +207,21 @@ class Rescue:
                 )
         RESCUED.labels(FailureReason.NEVER_STARTED.value).inc(len(messages))
         return messages, len(jobs) == MOST_A_TURN
+
+    def _follow_zones(self, epoch: int) -> bool:
+        """Move timers after an update of the time zone database; looked at once a leadership."""
+        if self._zones_for == epoch:
+            return False
+        now = dispatch.begin(self._session, LEASE, self._leadership.holder, epoch)
+        if now is None:
+            self._leadership.lost(epoch)
+            return False
+        self._zones.turn(self._session, now)
+        self._session.execute("COMMIT")
+        if self._zones.done:
+            self._zones, self._zones_for = ZoneRules(), epoch
+            return False
+        return True
 
     def _keep_partitions(self, now: datetime) -> None:
         """Once a day, and once after a change of leadership."""

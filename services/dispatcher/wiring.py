@@ -96,6 +96,7 @@ class Dispatcher:
                 "kafka": lambda: self.relay.kafka if self.leadership.epoch() is not None else None,
                 "partitions": lambda: self.rescue.partitions,
             },
+            {"leader": self.leadership.describe},
         )
 
     def run(self) -> int:

@@ -173,7 +173,7 @@ class TimerMove(NamedTuple):
     schedule_id: int
     next_run_at: datetime | None
     next_scheduled_for: datetime | None
-    last_claimed_for: datetime
+    last_claimed_for: datetime | None
 
 
 class NewJob(NamedTuple):

@@ -7,6 +7,7 @@ process. /readyz asks every check and names what is missing. Answers are JSON; /
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -15,6 +16,7 @@ from shared.process import Process
 
 Check = Callable[[], str | None]
 """A readiness check: None when fine, else one sentence."""
+NO_FACTS: Mapping[str, Callable[[], str]] = MappingProxyType({})
 
 
 def liveness(process: Process) -> tuple[int, dict[str, object]]:
@@ -25,8 +27,10 @@ def liveness(process: Process) -> tuple[int, dict[str, object]]:
     return 200, {"status": "alive", "service": process.service}
 
 
-def readiness(process: Process, checks: Mapping[str, Check]) -> tuple[int, dict[str, object]]:
-    """Status code and body of /readyz: each check's name with "ok" or its sentence."""
+def readiness(
+    process: Process, checks: Mapping[str, Check], facts: Mapping[str, Callable[[], str]] = NO_FACTS
+) -> tuple[int, dict[str, object]]:
+    """Status code and body of /readyz: each check's name with "ok" or its sentence; facts are said and not judged."""
     answers = {name: check() for name, check in checks.items()}
     if process.stopping.is_set():
         answers["process"] = "stopping"
@@ -35,6 +39,7 @@ def readiness(process: Process, checks: Mapping[str, Check]) -> tuple[int, dict[
         "status": "ready" if ready else "not ready",
         "service": process.service,
         "checks": {name: answer or "ok" for name, answer in answers.items()},
+        **{name: fact() for name, fact in facts.items()},
     }
     return (200 if ready else 503), body
 
@@ -42,7 +47,14 @@ def readiness(process: Process, checks: Mapping[str, Check]) -> tuple[int, dict[
 class ProbeServer:
     """Serves the three paths until `stop`. Port 0 picks a free one; `port` tells which. Raises OSError if taken."""
 
-    def __init__(self, host: str, port: int, process: Process, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        process: Process,
+        checks: Mapping[str, Check],
+        facts: Mapping[str, Callable[[], str]] = NO_FACTS,
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
             timeout = 5
 
@@ -51,7 +63,7 @@ class ProbeServer:
                 if path == "/metrics":
                     self._answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
                 elif path in ("/livez", "/readyz"):
-                    status, body = liveness(process) if path == "/livez" else readiness(process, checks)
+                    status, body = liveness(process) if path == "/livez" else readiness(process, checks, facts)
                     self._answer(status, orjson.dumps(body), "application/json")
                 else:
                     self._answer(404, b'{"paths":["/livez","/readyz","/metrics"]}', "application/json")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from shared.domain.recurrence import tzdb_version
 from tests.dispatching import Dispatchers, Ledger
 from tests.topics import Seen
 from tests.waiting import eventually
@@ -86,3 +88,20 @@ def test_partitions_are_kept_ahead(ledger: Ledger, dispatchers: Dispatchers) -> 
     ledger.run("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$")
     dispatcher = dispatchers.start()
     eventually(lambda: "Created 1 partitions ahead" in dispatcher.log, 15)
+
+
+def test_an_update_of_the_zone_database_moves_timers(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """Stored under other rules: an hour off. What is due already, and what follows no zone, stays."""
+    tomorrow = "date_trunc('day', now(), 'America/New_York') + interval '2 days 1 hour'"
+    wrong = ledger.schedule(cron_expression="0 0 * * *", timezone="America/New_York", due=tomorrow)
+    utc = ledger.schedule(cron_expression="0 0 * * *", due="now() + interval '90 min'")
+    ledger.run("UPDATE schedules SET updated_at = now() - interval '1 day'")
+    ledger.run("INSERT INTO facts (name, value) VALUES ('tzdb_version', '2019a')")
+    before = dict(ledger.run("SELECT schedule_id, next_run_at FROM schedule_timers"))
+    dispatcher = dispatchers.start()
+    eventually(lambda: "1 timers moved with the new zone rules" in dispatcher.log, 15)
+    after = dict(ledger.run("SELECT schedule_id, next_run_at FROM schedule_timers"))
+    assert after[utc] == before[utc]
+    local = after[wrong].astimezone(ZoneInfo("America/New_York"))
+    assert (local.hour, local.minute) == (0, 0)
+    assert ledger.one("SELECT value FROM facts WHERE name = 'tzdb_version'") == tzdb_version()
