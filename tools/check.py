@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TYPED = ("services", "shared", "migrations", "deploy", "benchmarks", "tools", "tests")
 BIN = Path(sys.executable).parent
 COMMANDS = {
-    "format": ["ruff", "format", "--check", "--quiet", "."],
-    "lint": ["ruff", "check", "--quiet", "."],
+    "format": ["ruff", "format", "--check", "--output-format", "concise", "."],
+    "lint": ["ruff", "check", "--quiet", "--output-format", "concise", "."],
     "imports": ["lint-imports", "--no-logo"],
     "types": ["mypy", *(folder for folder in TYPED if (ROOT / folder).exists())],
 }
