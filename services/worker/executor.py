@@ -51,6 +51,7 @@ class Executor:
         self._limits = {
             name: settings.worker_concurrency.get(name, handler.concurrency) for name, handler in handlers.items()
         }
+        self._gauges = {name: _Gauges(name) for name in handlers}
         self._lock = threading.Lock()
         self._running: dict[tuple[int, int], Attempt] = {}
         self._taken: Counter[str] = Counter()
@@ -157,8 +158,7 @@ class Executor:
             sentence = f"no handler for task type {due.task_type} in this worker"
             self._end(attempt, Failed(sentence, FailureReason.NO_HANDLER, permanent=True))
             return
-        RUNS_STARTED.labels(due.task_type).inc()
-        RUNS_IN_PROGRESS.labels(due.task_type).inc()
+        self._gauges[due.task_type].begun()
         try:
             parameters = handler.parameters.model_validate(due.task_parameters)
         except ValidationError as error:
@@ -245,11 +245,28 @@ class Executor:
         if attempt.cancel_reason is not None and not isinstance(outcome, Succeeded | NotBegun):
             outcome = _stopped(attempt.cancel_reason)
         if attempt.started_at is not None and attempt.handler is not None:
-            RUNS_IN_PROGRESS.labels(attempt.due.task_type).dec()
-            RUN_DURATION.labels(attempt.due.task_type, type(outcome).__name__.lower()).observe(
-                clock.monotonic() - attempt.started_monotonic
-            )
+            self._gauges[attempt.due.task_type].ended(outcome, clock.monotonic() - attempt.started_monotonic)
         self._on_end(attempt, outcome)
+
+
+class _Gauges:
+    """One task type's metrics, looked up once: labels cost more than counting."""
+
+    def __init__(self, task_type: str) -> None:
+        self._started = RUNS_STARTED.labels(task_type)
+        self._in_progress = RUNS_IN_PROGRESS.labels(task_type)
+        self._durations = {
+            kind: RUN_DURATION.labels(task_type, kind.__name__.lower())
+            for kind in (Succeeded, Failed, Cancelled, NotBegun)
+        }
+
+    def begun(self) -> None:
+        self._started.inc()
+        self._in_progress.inc()
+
+    def ended(self, outcome: Outcome, seconds: float) -> None:
+        self._in_progress.dec()
+        self._durations[type(outcome)].observe(seconds)
 
 
 def _stopped(reason: str) -> Outcome:

@@ -16,6 +16,7 @@ from shared.kafka.consumer import ConsumerStopped, GroupConsumer, Listener
 from shared.kafka.producer import Producer
 from shared.kafka.topics import TopicsUnavailable, ensure_topics
 from shared.process import Process
+from shared.storage import task_types
 from shared.storage.database import Database, DatabaseUnavailable
 from shared.telemetry import logging, tracing
 from shared.telemetry.logging import get_logger
@@ -49,6 +50,7 @@ class Worker:
         known = handlers(settings.task_types)
         # A built-in type that nobody here handles is taken all the same: its jobs fail saying so.
         self._task_types = sorted(settings.task_types or (set(known) | BUILT_IN_NAMES))
+        self._known = known
         self._settings = settings
         self._process = process
         self._starting: str | None = "starting"
@@ -103,6 +105,7 @@ class Worker:
         topics = [runs_due(task_type) for task_type in self._task_types]
         return (
             self._wait_for("PostgreSQL", self._heartbeat.take_over)
+            and self._wait_for("PostgreSQL", self._announce)
             and self._wait_for(
                 "Kafka",
                 lambda: ensure_topics(
@@ -116,6 +119,15 @@ class Worker:
             and self._control.start(self._process.stopping.is_set)
             and self._subscribe([topic.name for topic in topics])
         )
+
+    def _announce(self) -> None:
+        """Plug-ins register their types: from then on the api accepts schedules of them."""
+        plugged_in = [one for name, one in sorted(self._known.items()) if name not in BUILT_IN_NAMES]
+        if plugged_in:
+            with self._database.transaction() as connection:
+                for one in plugged_in:
+                    schema = one.parameters.model_json_schema()
+                    task_types.announce(connection, one.task_type, schema, one.description or None)
 
     def _subscribe(self, topics: list[str]) -> bool:
         self._consumer.subscribe(topics)

@@ -57,7 +57,7 @@ class Progress:
 
     def finished(self, offset: int) -> None:
         """A record is done. One that was never handed out here (an earlier assignment's) changes nothing."""
-        if not self._open or offset < self._open[0]:
+        if not self._open or not self._open[0] <= offset <= self._last:
             return
         self._done.add(offset)
         while self._open and self._open[0] in self._done:
@@ -129,7 +129,7 @@ class GroupConsumer:
             if error is not None:
                 self._on_error(error)
                 continue
-            record = _record(message, (message.topic() or "").removeprefix(self._prefix))
+            record = record_of(message, (message.topic() or "").removeprefix(self._prefix))
             progress = self._progress.get((record.topic, record.partition))
             # No progress: fetched before the partition went away.
             if progress is not None and progress.hand_out(record.offset):
@@ -288,14 +288,15 @@ class Listener:
     def poll(self, seconds: float) -> list[Record]:
         """What has come, waiting at most so long."""
         messages = self._consumer.consume(100, seconds)
-        return [_record(message, self._name) for message in messages if message.error() is None]
+        return [record_of(message, self._name) for message in messages if message.error() is None]
 
     def close(self) -> None:
         """End."""
         self._consumer.close()
 
 
-def _record(message: Message, topic: str) -> Record:
+def record_of(message: Message, topic: str) -> Record:
+    """A message as a record; `topic` is its topic's name without prefix."""
     headers = message.headers() or []
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     return Record(

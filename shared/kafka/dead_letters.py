@@ -5,11 +5,14 @@ emptying a whole topic into the dead letters when the fault lies in the consumer
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
 from shared.events.topics import RUNS_DEAD
-from shared.kafka.consumer import Record
+from shared.kafka.consumer import Record, record_of
 
 REASON, CONSUMER, AT = "dead_reason", "dead_consumer", "dead_at"
 TOPIC, PARTITION, OFFSET = "dead_topic", "dead_partition", "dead_offset"
@@ -69,3 +72,74 @@ class UnreadableLimit:
         self._recent.append(readable)
         self._bad += not readable
         return self._bad >= self._least and self._bad * 10 > len(self._recent) * 9
+
+
+class DeadLettersUnavailable(Exception):
+    """Kafka does not answer, or there is no such letter. Temporary."""
+
+
+class DeadLetterReader:
+    """Reads `runs.dead` as it lies there, in no group: looking changes nothing."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str, *, timeout: float = 10.0) -> None:
+        self._topic = prefix + RUNS_DEAD.name
+        self._timeout = timeout
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": f"{prefix}dead-letter-reader",  # required by the client, never joined
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "error_cb": lambda _error: None,  # the calls below say what is wrong
+            }
+        )
+
+    def letters(self, limit: int) -> Iterator[Record]:
+        """The newest letters, up to `limit` of each partition, oldest first."""
+        ends: dict[int, int] = {}
+        starts = []
+        for partition in self._partitions():
+            low, high = self._bounds(partition)
+            if high > low:
+                ends[partition] = high
+                starts.append(TopicPartition(self._topic, partition, max(low, high - limit)))
+        self._consumer.assign(starts)
+        while ends:
+            messages = self._consumer.consume(500, self._timeout)
+            if not messages:
+                raise DeadLettersUnavailable("Kafka stopped answering")
+            for message in messages:
+                if message.error() is None:
+                    record = record_of(message, RUNS_DEAD.name)
+                    yield record
+                    if record.offset + 1 >= ends.get(record.partition, 0):
+                        ends.pop(record.partition, None)
+
+    def letter(self, partition: int, offset: int) -> Record:
+        """One letter by its place. Raises DeadLettersUnavailable."""
+        low, high = self._bounds(partition) if partition in self._partitions() else (0, 0)
+        if not low <= offset < high:
+            raise DeadLettersUnavailable(f"there is no letter {partition}:{offset}")
+        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        for message in self._consumer.consume(1, self._timeout):
+            if message.error() is None:
+                return record_of(message, RUNS_DEAD.name)
+        raise DeadLettersUnavailable("Kafka does not answer")
+
+    def close(self) -> None:
+        """End."""
+        self._consumer.close()
+
+    def _partitions(self) -> list[int]:
+        try:
+            topic = self._consumer.list_topics(self._topic, timeout=self._timeout).topics.get(self._topic)
+        except KafkaException as error:
+            raise DeadLettersUnavailable("Kafka does not answer") from error
+        return sorted(topic.partitions) if topic is not None else []
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), self._timeout)
+        except KafkaException as error:
+            raise DeadLettersUnavailable("Kafka does not answer") from error
+        return found

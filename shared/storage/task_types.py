@@ -16,6 +16,14 @@ _REGISTER = text(
     f" ON CONFLICT (name) DO NOTHING RETURNING {_COLUMNS}"
 )
 
+_ANNOUNCE = text(
+    "INSERT INTO task_types (name, parameters_schema, owner, description)"
+    " VALUES (:name, CAST(:parameters_schema AS jsonb), 'external', :description) ON CONFLICT (name) DO UPDATE"
+    " SET parameters_schema = excluded.parameters_schema, description = excluded.description"
+    " WHERE task_types.owner = 'external' AND (task_types.parameters_schema, task_types.description)"
+    " IS DISTINCT FROM (excluded.parameters_schema, excluded.description)"
+)
+
 
 def get(connection: Connection, name: str) -> Row[Any] | None:
     """A task type by name, or None."""
@@ -38,3 +46,9 @@ def register(
     """Register an external type; None when the name is taken."""
     values = {"name": name, "description": description, "parameters_schema": orjson.dumps(parameters_schema).decode()}
     return connection.execute(_REGISTER, values).one_or_none()
+
+
+def announce(connection: Connection, name: str, parameters_schema: Mapping[str, Any], description: str | None) -> None:
+    """Register a plug-in's type, or bring it up to date: the worker that serves it knows its parameters best."""
+    values = {"name": name, "description": description, "parameters_schema": orjson.dumps(parameters_schema).decode()}
+    connection.execute(_ANNOUNCE, values)
