@@ -58,7 +58,7 @@ def result(due: dict[str, Any], started: float) -> tuple[str, dict[str, Any]]:
 
 def answer(producer: Producer, due: dict[str, Any], outcome: str, fields: dict[str, Any]) -> None:
     """One CloudEvent in Kafka's binary mode; the key keeps a schedule's events in order."""
-    headers = {
+    headers: dict[str, str | bytes | None] = {
         "ce_specversion": "1.0",
         "ce_id": f"run-{outcome}-{due['job_id']}-{due['attempt']}-{NAME}",  # the same when it is sent again
         "ce_source": f"/{NAME}",
