@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg2
 
@@ -45,6 +45,7 @@ class Ledger:
     """The bench's own connection to the case's database."""
 
     def __init__(self, servers: BenchServers) -> None:
+        self._admin_url = servers.postgres.admin_url
         self.connection = psycopg2.connect(libpq_url(servers.database_url))
         self.connection.autocommit = True
 
@@ -64,28 +65,35 @@ class Ledger:
         names = [("project " + str(number),) for number in range(2, projects + 1)]
         with self.connection.cursor() as cursor:
             cursor.executemany("INSERT INTO projects (name) VALUES (%s) ON CONFLICT DO NOTHING", names)
-        self.run(
-            _SEED, projects=projects, expressions=EXPRESSIONS, zones=ZONES, first=have + 1, last=stored
-        )
+        self.run(_SEED, projects=projects, expressions=EXPRESSIONS, zones=ZONES, first=have + 1, last=stored)
         self.run(_TIMERS)
 
-    def make_due(self, count: int, at: str = "date_trunc('minute', now())") -> None:
+    def make_due(self, count: int, at: str = "date_trunc('minute', now())", *, settle: bool = True) -> None:
         """Let so many schedules, chosen by chance, be due at an instant; then settle the tables."""
         self.run(
             f"UPDATE schedule_timers SET next_run_at = {at} WHERE schedule_id IN"
             f" (SELECT schedule_id FROM schedule_timers ORDER BY hashint8(schedule_id) LIMIT {count})"
         )
-        self.settle()
+        if settle:
+            self.settle()
+
+    def spread(self, projects: int) -> None:
+        """Share the stored schedules out among so many projects."""
+        self.run(
+            "INSERT INTO projects (name) SELECT 'p' || i FROM generate_series(2, %(n)s) AS i ON CONFLICT DO NOTHING",
+            n=projects,
+        )
+        for table in ("schedules", "schedule_timers"):
+            key = "id" if table == "schedules" else "schedule_id"
+            self.run(f"UPDATE {table} SET project_id = 1 + {key} %% %(n)s", n=projects)
+            self.run(f"VACUUM FULL {table}")
 
     def settle(self) -> None:
         """No vacuum and no checkpoint of the loading falls into what is measured."""
         for table in ("schedules", "schedule_timers", "jobs", "outbox"):
             self.run(f"VACUUM ANALYZE {table}")
-        self.connection.autocommit = True
-        self.run("CHECKPOINT") if self._superuser() else None
-
-    def _superuser(self) -> bool:
-        return self.run("SHOW is_superuser")[0][0] == "on"
+        with closing(psycopg2.connect(self._admin_url)) as admin, admin.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
 
     def forget_runs(self) -> None:
         """Empty the ledger of jobs."""
@@ -114,12 +122,18 @@ def fire(ledger: Ledger, count: int, timeout: float = 300.0) -> float:
     """Give the lease away; seconds until `count` jobs are stored and every message is acknowledged by Kafka."""
     began = time.monotonic()
     ledger.release_lease()
+    return await_done(ledger, count, began, timeout)
+
+
+def await_done(ledger: Ledger, count: int, began: float, timeout: float = 300.0) -> float:
+    """Seconds from `began` (monotonic) until `count` jobs are stored and every message is acknowledged by Kafka."""
     while time.monotonic() - began < timeout:
         time.sleep(0.02)
-        # The outbox is emptied by acknowledgement alone; jobs are counted only once it looks empty.
-        if ledger.number("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 1) AS one"):
+        # The outbox is emptied by acknowledgement alone; all is counted only once it looks empty and nothing is due.
+        if time.monotonic() < began or ledger.number("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 1) AS one"):
             continue
-        if ledger.number("SELECT count(*) FROM schedule_timers WHERE next_run_at <= now()"):
+        due = "SELECT count(*) FROM (SELECT 1 FROM schedule_timers WHERE next_run_at <= now() LIMIT 1) AS one"
+        if ledger.number(due):
             continue
         took = time.monotonic() - began
         stored = ledger.number("SELECT count(*) FROM jobs WHERE status = 'queued'")

@@ -1,0 +1,78 @@
+"""How late a run.due reaches Kafka: at 100 due schedules a second, and when 100,000 are due at one instant.
+
+The delay runs from the occurrence to its arrival at a consumer on the same machine, so it contains the acknowledgement
+and a fetch. A million schedules are stored; the ones measured are due every 10 ms for 30 s. The herd's time runs from
+its instant to the last acknowledgement. BENCH_STORED, BENCH_HERD: other sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from benchmarks.dispatching import Ledger, await_done, standby
+from benchmarks.reading import Arrivals, percentile
+from benchmarks.servers import BenchServers
+from shared.events.topics import FIXED, runs_due
+from shared.kafka.topics import ensure_topics
+
+NAME = "delay"
+SECONDS = 30
+A_SECOND = 100
+AHEAD = 4.0
+"""Seconds between storing the instants and the first of them."""
+
+
+def run(servers: BenchServers) -> dict[str, float]:
+    """The percentiles and the herd."""
+    stored = int(os.environ.get("BENCH_STORED", "1000000"))
+    herd = int(os.environ.get("BENCH_HERD", "100000"))
+    ledger = Ledger(servers)
+    ledger.seed(stored)
+    topics = (*FIXED, runs_due("analysis"))
+    ensure_topics(servers.kafka_bootstrap_servers, servers.topic_prefix, topics, partitions=6, replication=1)
+    with standby(servers, ledger):
+        ledger.release_lease()
+        steady = _steady(servers, ledger)
+        ledger.forget_runs()
+        begins = _herd_at(ledger, herd)
+        took = await_done(ledger, herd, begins)
+    return {
+        "p50_ms": 1000 * percentile(steady, 0.50),
+        "p99_ms": 1000 * percentile(steady, 0.99),
+        "max_ms": 1000 * max(steady),
+        "measured": len(steady),
+        "herd_seconds": took,
+        "herd": herd,
+    }
+
+
+def _steady(servers: BenchServers, ledger: Ledger) -> list[float]:
+    """Delays in seconds. The first second warms up and does not count."""
+    count = SECONDS * A_SECOND
+    arrivals = Arrivals(servers, "analysis")
+    ledger.run(
+        "UPDATE schedule_timers AS t SET next_run_at = to_timestamp(%(first)s + i / %(rate)s::float)"
+        " FROM (SELECT schedule_id, row_number() OVER (ORDER BY hashint8(schedule_id)) AS i FROM schedule_timers"
+        " ORDER BY hashint8(schedule_id) LIMIT %(count)s) AS chosen WHERE t.schedule_id = chosen.schedule_id",
+        first=int(time.time()) + AHEAD,
+        rate=A_SECOND,
+        count=count,
+    )
+    ledger.settle()
+    deadline = time.monotonic() + SECONDS + AHEAD + 10
+    while len(arrivals.seen) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    arrivals.close()
+    if len(arrivals.seen) != count:
+        raise RuntimeError(f"{len(arrivals.seen)} of {count} due schedules arrived")
+    return [arrived - due for _, due, arrived in sorted(arrivals.seen, key=lambda seen: seen[1])[A_SECOND:]]
+
+
+def _herd_at(ledger: Ledger, herd: int) -> float:
+    """Make a herd due at one instant to come; returns the monotonic clock's reading of it."""
+    at = int(time.time()) + 12
+    ledger.make_due(herd, f"to_timestamp({at})")
+    if time.time() > at:
+        raise RuntimeError("the herd's instant had passed before it was stored")
+    return time.monotonic() + at - time.time()

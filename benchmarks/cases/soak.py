@@ -1,0 +1,89 @@
+"""Whether anything grows: 2,000 dispatches a second for a long time. Opt-in: BENCH_SOAK_SECONDS=1800.
+
+20,000 schedules of ten seconds each. Memory, dead tuples, index sizes and the p99 delay of the last third over the
+first's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import psutil
+
+from benchmarks.dispatching import Ledger, standby
+from benchmarks.reading import Arrivals, percentile
+from benchmarks.servers import BenchServers
+from shared.events.topics import FIXED, runs_due
+from shared.kafka.topics import ensure_topics
+
+NAME = "soak"
+SCHEDULES = 20_000
+EVERY = 10
+SAMPLE_SECONDS = 5
+_SEED = """
+WITH made AS (
+    INSERT INTO schedules (project_id, name, task_type, frequency, interval_seconds, overlap_policy, start_time)
+    SELECT 1, 'soak ' || i, 'analysis', 'interval', %(every)s, 'allow', '2026-01-01'
+    FROM generate_series(1, %(count)s) AS i
+    RETURNING id
+)
+INSERT INTO schedule_timers (schedule_id, project_id, next_run_at)
+SELECT id, 1, date_trunc('second', now()) + interval '5 s' + id %% (%(every)s * 100) * interval '10 ms' FROM made
+"""
+_TABLES = "('schedule_timers', 'outbox', 'leases')"
+
+
+def run(servers: BenchServers) -> dict[str, float]:
+    """Ratios of the last third to the first; nothing without BENCH_SOAK_SECONDS."""
+    seconds = int(os.environ.get("BENCH_SOAK_SECONDS", "0"))
+    if not seconds:
+        print("  not measured: set BENCH_SOAK_SECONDS=1800")
+        return {}
+    ledger = Ledger(servers)
+    topics = (*FIXED, runs_due("analysis"))
+    ensure_topics(servers.kafka_bootstrap_servers, servers.topic_prefix, topics, partitions=6, replication=1)
+    ledger.run(_SEED, every=EVERY, count=SCHEDULES)
+    ledger.settle()
+    with standby(servers, ledger):
+        ledger.release_lease()
+        arrivals = Arrivals(servers, "analysis")
+        time.sleep(30)  # caches fill, libraries settle
+        began = time.time()
+        samples: list[tuple[float, float, float]] = []
+        while time.time() - began < seconds:
+            samples.append(_sample(ledger))
+            time.sleep(SAMPLE_SECONDS)
+        arrivals.close()
+    third = len(samples) // 3
+    first, last = samples[:third], samples[-third:]
+    ratios = {
+        f"{name}_ratio": _mean(last, column) / max(1.0, _mean(first, column))
+        for column, name in enumerate(("memory", "dead_tuples", "index_size"))
+    }
+    delays = [(due - began, arrived - due) for _, due, arrived in arrivals.seen if due >= began]
+    early = [delay for at, delay in delays if at < seconds / 3]
+    late = [delay for at, delay in delays if at >= 2 * seconds / 3]
+    return {
+        **ratios,
+        "p99_first_ms": 1000 * percentile(early, 0.99),
+        "p99_last_ms": 1000 * percentile(late, 0.99),
+        "per_second": len(delays) / seconds,
+        "seconds": seconds,
+    }
+
+
+def _sample(ledger: Ledger) -> tuple[float, float, float]:
+    """Resident bytes of the dispatcher, dead tuples, bytes of indexes (of the tables whose size should not grow)."""
+    (process,) = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "services.dispatcher" in " ".join(child.cmdline())
+    ]
+    dead = ledger.number(f"SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables WHERE relname IN {_TABLES}")
+    size = ledger.number(f"SELECT sum(pg_indexes_size(oid)) FROM pg_class WHERE relname IN {_TABLES}")
+    return float(process.memory_info().rss), float(dead), float(size)
+
+
+def _mean(samples: list[tuple[float, float, float]], column: int) -> float:
+    return sum(sample[column] for sample in samples) / len(samples)
