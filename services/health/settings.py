@@ -1,6 +1,6 @@
 """The health service's settings: the only reader of its environment. Every field is `COMMANDCENTER_<NAME>`."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.settings import SharedSettings
 
@@ -19,6 +19,13 @@ class Settings(SharedSettings):
         default=300.0, ge=0.2, description="How often monitor_schedule_health runs."
     )
     overdue_after_seconds: float = Field(default=60.0, ge=1.0, description="Grace before a due schedule is overdue.")
+    alerts_webhook_url: SecretStr | None = Field(default=None, description="Health issues are posted here; none: not.")
+    alerts_webhook_secret: SecretStr | None = Field(
+        default=None, description="Signs them (Standard Webhooks, whsec_…)."
+    )
+    alerts_emails: tuple[str, ...] = Field(default=(), description="Who gets them by mail, as a JSON list.")
+    smtp_url: SecretStr | None = Field(default=None, description="As for the worker; none: no mail.")
+    smtp_sender: str = Field(default="commandcenter@localhost", pattern=r"^[^@\s<>]+@[^@\s<>]+$")
     metrics_interval_seconds: float = Field(default=15.0, ge=0.2, description="How often schedule metrics are read.")
     metrics_schedule_limit: int = Field(default=1_000, ge=0, description="Schedules with metrics of their own.")
     retention_jobs_days: int = Field(default=90, ge=2, description="More than the largest catch-up window.")

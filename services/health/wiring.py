@@ -9,7 +9,7 @@ from datetime import time, timedelta
 
 from prometheus_client import REGISTRY
 
-from services.health.announcing import Announcer
+from services.health.announcing import Announcer, Notify
 from services.health.conditions import Conditions
 from services.health.consuming import Consuming
 from services.health.disabling import Disabler
@@ -17,6 +17,7 @@ from services.health.duty import Chore, Duty
 from services.health.exposition import ScheduleMetrics
 from services.health.intake import KafkaUnavailable
 from services.health.monitor import Monitor, StandStill
+from services.health.notifying import MailChannel, WebhookChannel
 from services.health.pulse import Pulse
 from services.health.recorder import Recorded, Recorder
 from services.health.retention import Periods, Retention
@@ -147,7 +148,8 @@ class Service:
         )
         reader = LagReader(settings.kafka_bootstrap_servers, settings.topic_prefix, "health-duty")
         limits = Limits(overdue_after=timedelta(seconds=settings.overdue_after_seconds))
-        monitor = Monitor(self._database, limits, Announcer(self._database, self._producer), StandStill(reader).find)
+        announcer = Announcer(self._database, self._producer, channels_of(settings))
+        monitor = Monitor(self._database, limits, announcer, StandStill(reader).find)
         schedule_metrics = ScheduleMetrics(self._database, settings.metrics_schedule_limit, lambda: self._duty.on_duty)
         REGISTRY.register(schedule_metrics)
         retention = Retention(self._database, periods_of(settings), ArtifactStore(settings.artifacts).expire)
@@ -193,6 +195,19 @@ class Service:
             metrics.DEAD_LETTERS.labels("health", record.topic).inc()
 
 
+def channels_of(settings: Settings) -> list[Notify]:
+    """Where issues are sent besides the topic."""
+    channels: list[Notify] = []
+    if settings.alerts_webhook_url is not None:
+        secret = settings.alerts_webhook_secret
+        signing = None if secret is None else secret.get_secret_value()
+        channels.append(WebhookChannel(settings.alerts_webhook_url.get_secret_value(), signing))
+    if settings.smtp_url is not None and settings.alerts_emails:
+        url = settings.smtp_url.get_secret_value()
+        channels.append(MailChannel(url, settings.smtp_sender, settings.alerts_emails))
+    return channels
+
+
 def periods_of(settings: Settings) -> Periods:
     """How long things are kept."""
     return Periods(
@@ -201,6 +216,7 @@ def periods_of(settings: Settings) -> Periods:
         artifacts=settings.retention_artifacts_days,
         rows={
             "run_claims": settings.retention_claims_days,
+            "batch_progress": settings.retention_claims_days,
             "webhook_deliveries": settings.retention_deliveries_days,
             "idempotency_keys": settings.retention_idempotency_days,
             "health_issues": settings.retention_issues_days,
