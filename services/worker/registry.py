@@ -16,7 +16,7 @@ log = get_logger(__name__)
 
 GROUP = "commandcenter.tasks"
 BUILT_IN_NAMES = frozenset(task_type.name for task_type in BUILT_IN)
-_MODULES = ("health_check", "analysis", "webhook_delivery", "sync", "export")
+_MODULES = ("health_check", "analysis", "webhook_delivery", "sync", "export", "batch")
 
 
 def handlers(only: frozenset[str] | None = None) -> dict[str, Handler]:

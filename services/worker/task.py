@@ -88,6 +88,8 @@ class TaskContext:
     timeout_seconds: float
     resources: Resources
     artifacts: list[Artifact] = field(default_factory=list)
+    file_prefix: str = ""
+    """Put before the names of files: the operations of a batch share one job's folder."""
 
     @property
     def settings(self) -> Settings:
@@ -101,6 +103,7 @@ class TaskContext:
 
     def save(self, name: str, source: Path | BinaryIO, media_type: str) -> Artifact:
         """Store a file as this run's artifact."""
+        name = self.file_prefix + name
         artifact = self.resources.store.save(self.scheduled_for, self.job_id, self.attempt, name, source, media_type)
         self.artifacts.append(artifact)
         return artifact

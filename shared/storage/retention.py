@@ -20,6 +20,7 @@ _ROWS = {
     "run_claims": "ended_at < :before",
     "idempotency_keys": "created_at < :before",
     "webhook_deliveries": "sent_at < :before",
+    "batch_progress": "ended_at < :before",
     "health_issues": "resolved_at < :before",
     "health_reports": "reported_at < :before",
     "jobs_default": "scheduled_for < :before AND status NOT IN ('queued', 'running', 'retrying')",

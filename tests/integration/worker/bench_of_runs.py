@@ -150,6 +150,7 @@ class Runs:
         max_attempts: int = 1,
         timeout_seconds: int = 60,
         first_seconds: float = 30.0,
+        scheduled_for: datetime | None = None,
     ) -> int:
         """Send a due run; returns its job id."""
         if job_id is None:
@@ -162,7 +163,7 @@ class Runs:
             schedule_id=schedule_id,
             project_id=1,
             task_type=task_type,
-            scheduled_for=now,
+            scheduled_for=scheduled_for or now,
             schedule_version=1,
             schedule_name="a schedule",
             trigger="schedule",
