@@ -22,7 +22,7 @@ FIELDS = (
 def body(entry: dict[str, object]) -> bytes:
     """What is hashed of an entry (its FIELDS; `at` an aware datetime, `detail` canonical): JSON with sorted keys."""
     at = entry["at"]
-    if isinstance(at, datetime):
+    if isinstance(at, datetime) and at.tzinfo is not UTC:
         entry = {**entry, "at": at.astimezone(UTC)}
     return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
 

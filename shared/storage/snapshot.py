@@ -47,9 +47,11 @@ FROM (
 ) AS s
 LEFT JOIN schedule_statistics t ON t.schedule_id = s.id
 """)
+# Counts kept by triggers; project 0 stands for all. Counting a million schedules every quarter of a minute is a waste.
 _COUNTS = text(
-    "SELECT count(*) FILTER (WHERE enabled) AS enabled, count(*) FILTER (WHERE NOT enabled) AS disabled"
-    " FROM schedules WHERE deleted_at IS NULL"
+    "SELECT CAST(coalesce(sum(schedules) FILTER (WHERE enabled), 0) AS bigint) AS enabled,"
+    " CAST(coalesce(sum(schedules) FILTER (WHERE NOT enabled), 0) AS bigint) AS disabled"
+    " FROM schedule_counts WHERE project_id = 0"
 )
 
 
