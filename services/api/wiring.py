@@ -1,6 +1,7 @@
 """Builds the api from its settings and serves it. The only builder of adapters."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -108,7 +109,9 @@ def serve(settings: Settings) -> int:
     except ValueError as error:
         print(f"COMMANDCENTER_SECRETS_KEY: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    context.process.install_signals()  # uvicorn raises the signal again once it has stopped: ours takes it quietly
+    # uvicorn handles the signals while it serves, and raises them again once it has stopped: then they are done with.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: context.process.stopping.set())
     server = uvicorn.Server(
         uvicorn.Config(
             application(context),

@@ -19,7 +19,7 @@ from deploy.local.ports import free_ports
 from deploy.local.settings import PROJECT_ROOT
 from tests.waiting import eventually
 
-CREATE = {
+CREATE: dict[str, Any] = {
     "project_id": 1,
     "name": "Daily Repository Analysis",
     "description": "Analyze repository changes daily",

@@ -215,7 +215,7 @@ def test_filters_and_totals(api: Api) -> None:
         )
     ]
 
-    def found(**query: object) -> list[int]:
+    def found(**query: str) -> list[int]:
         body = api.client.get("/api/v1/schedules", params={"project_id": project, **query}).json()
         assert body["total"] == len(body["schedules"])
         return [schedule["id"] for schedule in body["schedules"]]
@@ -291,7 +291,7 @@ def test_conflicts_are_reported_and_not_refused(api: Api) -> None:
 def test_preview_and_occurrences_agree_and_show_clock_changes(api: Api) -> None:
     timing = {"frequency": "cron", "cron_expression": "30 2 * * *", "timezone": "America/New_York"}
     made = api.create(**timing)
-    query = {"count": 3, "after": "2027-03-13T12:00:00Z"}
+    query: dict[str, Any] = {"count": 3, "after": "2027-03-13T12:00:00Z"}
     preview = api.client.post("/api/v1/schedules/preview", json={**timing, **query}).json()
     assert [one["local"] for one in preview["occurrences"]] == [
         "2027-03-14T03:00:00-04:00",

@@ -1,0 +1,178 @@
+"""Requests nobody means well with, and a database that goes away: an answer each time, never a stack trace."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.api.support import CREATE, Api, running_api
+from tests.waiting import eventually
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/api/v1/schedules/99999999999999999999999", None, 422),
+        ("GET", "/api/v1/schedules/" + "9" * 5000, None, 404),
+        ("GET", "/api/v1/schedules/-1", None, 404),
+        ("GET", "/api/v1/schedules/abc", None, 404),
+        ("GET", "/api/v1/schedules?task_type=%00", None, 422),
+        ("GET", "/api/v1/schedules?task_type=%ff%fe", None, 200),
+        ("GET", "/api/v1/schedules?page=1000000&page_size=100", None, 200),
+        ("GET", "/api/v1/schedules?page=0", None, 422),
+        ("GET", "/api/v1/schedules?tags.=x", None, 200),
+        ("GET", "/api/v1/jobs?tags.schedule_id=x", None, 422),
+        ("GET", "/api/v1/jobs?from=2026-01-01T00:00:00%2B20:05", None, 200),
+        ("GET", "/api/v1/jobs/1/artifacts/..%2F..%2Fsecrets.key", None, 404),
+        ("GET", "/api/v1/task-types/%00", None, 422),
+        ("GET", "/nothing", None, 404),
+        ("PUT", "/api/v1/schedules", b"{}", 405),
+        ("PATCH", "/api/v1/schedules/preview", b"{}", 405),
+        ("POST", "/api/v1/schedules", b"", 422),
+        ("POST", "/api/v1/schedules", b"[]", 422),
+        ("POST", "/api/v1/schedules", b"{", 422),
+        ("POST", "/api/v1/schedules", b"\xff\xfe", 422),
+        ("POST", "/api/v1/schedules", b'{"name": NaN}', 422),
+        ("POST", "/api/v1/schedules", b'{"name": "\\ud800"}', 422),
+        ("POST", "/api/v1/schedules", b"[" * 100_000, 422),
+        ("POST", "/api/v1/schedules", b'{"name": 1e400}', 422),
+        ("POST", "/api/v1/schedules", b'{"project_id": ' + b"9" * 5000 + b"}", 422),
+        ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","after":"0001-01-01T00:00:00Z"}', 200),
+        ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","after":"9999-12-31T23:59:59-23:59"}', 422),
+        ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","start_time":"0001-01-01T00:00:00Z"}', 200),
+        ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","end_time":"9999-12-31T00:00:00Z"}', 200),
+    ],
+)
+def test_an_answer_each_time(api: Api, method: str, path: str, body: bytes | None, status: int) -> None:
+    answer = api.client.request(method, path, content=body)
+    assert answer.status_code == status, answer.text[:300]
+    if status >= 400:
+        assert answer.headers["content-type"] == PROBLEM
+        assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    "parameters", ['{"a": "x\\u0000y"}', '{"a": {"b": ["\\u0000"]}}', '{"\\u0000": 1}', '{"a": 1e300}']
+)
+def test_what_cannot_be_stored_is_named(api: Api, parameters: str) -> None:
+    body = '{"project_id":1,"name":"x","task_type":"webhook_delivery","frequency":"daily","task_parameters":'
+    body += f'{{"webhook_id":1,"payload":{parameters}}}}}'
+    answer = api.client.post("/api/v1/schedules", content=body.encode())
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].startswith("task_parameters.payload")
+
+
+def test_an_escaped_backslash_is_no_nul(api: Api) -> None:
+    made = api.create(name="C:\\u0000")
+    assert made["name"] == "C:\\u0000"
+
+
+def test_large_bodies_are_refused_before_they_are_read(api: Api) -> None:
+    large = b"x" * (1 << 20) + b"x"
+    assert api.client.post("/api/v1/schedules", content=large).status_code == 413
+    chunks = (b"x" * 65_536 for _ in range(20))  # no length is announced
+    assert api.client.post("/api/v1/schedules", content=chunks).status_code == 413
+
+
+def test_pages_of_other_sites_cannot_ask(api: Api) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}):
+        answer = api.client.post("/api/v1/schedules", json=CREATE, headers=headers)
+        assert answer.status_code == 403
+    assert api.client.post("/api/v1/schedules", json=CREATE, headers={"Origin": api.url}).status_code == 201
+    answer = api.client.get("/api/v1/schedules", headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_headers_and_request_ids(api: Api) -> None:
+    answer = api.client.get("/api/v1/schedules/999999", headers={"X-Request-Id": "trace-me-1"})
+    assert answer.headers["x-request-id"] == "trace-me-1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "server" not in answer.headers
+    written = lambda: [line for line in api.log.read_text().splitlines() if "trace-me-1" in line]  # noqa: E731
+    (line,) = eventually(written, 5, "the access log's line")
+    assert "schedule_id=999999" in line
+    forged = api.client.get("/api/v1/schedules", headers={"X-Request-Id": "a b=c"}).headers["x-request-id"]
+    assert forged != "a b=c"
+
+
+def test_405_names_what_is_allowed(api: Api) -> None:
+    answer = api.client.request("PUT", "/api/v1/schedules/1")
+    assert answer.headers["allow"] == "DELETE, GET, PATCH"
+
+
+@pytest.mark.parametrize(
+    ("url", "accepted"),
+    [
+        ("https://github.com/a/b.git", True),
+        ("ssh://git@example.com:22/a.git", True),
+        ("git@github.com:a/b.git", True),
+        ("/srv/git/a.git", True),
+        ("-uploadpack=x", False),
+        ("--upload-pack=touch /tmp/x", False),
+        ("ext::sh -c whoami", False),
+        ("fd::17", False),
+        ("https://user:secret@example.com/a.git", False),
+        ("https://169.254.169.254/a.git", False),
+        ("https://10.0.0.1/a.git", False),
+        ("https://[::ffff:10.0.0.1]/a.git", False),
+        ("https://0x7f.1/a.git", False),
+        ("git@10.0.0.1:a.git", False),
+        ("../relative", False),
+        ("ftp://example.com/a", False),
+    ],
+)
+def test_repository_urls(api: Api, url: str, accepted: bool) -> None:
+    body = {"project_id": 1, "name": f"r {url}", "url": url}
+    answer = api.client.post("/api/v1/repositories", json=body)
+    assert answer.status_code == (201 if accepted else 422), answer.text
+    if not accepted:
+        assert answer.json()["errors"][0]["field"] == "url"
+
+
+def test_webhook_secrets_are_written_only(api: Api) -> None:
+    body = {"project_id": 1, "name": "secretive", "url": "https://example.com/hook"}
+    made = api.client.post("/api/v1/webhooks", json=body, headers={"Idempotency-Key": "secretive"}).json()
+    secret = made["secret"]
+    assert secret.startswith("whsec_")
+    path = f"/api/v1/webhooks/{made['id']}"
+    assert "secret" not in api.client.get(path).json()
+    assert api.client.get(path).json()["has_secret"] is True
+    again = api.client.post("/api/v1/webhooks", json=body, headers={"Idempotency-Key": "secretive"}).json()
+    assert again["secret"] == secret
+    refused = api.client.patch(path, json={"secret": "a-wrong-secret-of-some-length"})
+    assert refused.status_code == 422
+    assert "a-wrong-secret" not in refused.text
+    for table in ("webhooks", "outbox", "idempotency_keys"):
+        stored = api.rows(f"SELECT {table}::text FROM {table}")
+        assert secret not in str(stored)
+        assert secret.encode().hex() not in str(stored)
+    assert secret not in api.log.read_text()
+
+
+def test_without_a_database_it_says_so_and_comes_back(tmp_path: Path) -> None:
+    nowhere = "postgresql://commandcenter@127.0.0.1:1/commandcenter"
+    with running_api(tmp_path, nowhere) as api:
+        assert api.client.get("/livez").status_code == 200
+        ready = api.client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["postgres"].startswith("PostgreSQL does not answer")
+        answer = api.client.post("/api/v1/schedules", json=CREATE)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["content-type"] == PROBLEM
+        assert "Traceback" not in api.log.read_text()
+
+
+def test_it_stops_within_two_seconds(database_url: str, tmp_path: Path) -> None:
+    with running_api(tmp_path, database_url) as api:
+        api.client.get("/api/v1/schedules")
+        started = time.monotonic()
+        api.process.send_signal(signal.SIGTERM)
+        assert api.process.wait(10) == 0
+        assert time.monotonic() - started < 3
