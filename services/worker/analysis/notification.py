@@ -148,6 +148,8 @@ def _on_this_machine(host: str) -> bool:
 
 def _sentence(error: OSError | ValueError, seconds: float) -> str:
     """What happened, without the server's own words: they may repeat what it was told."""
+    if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, OSError):
+        error = error.__context__  # smtplib hides the time limit behind its own word
     match error:
         case smtplib.SMTPAuthenticationError():
             return "the mail server refused the user name or the password"
