@@ -31,6 +31,7 @@ log = get_logger(__name__)
 MOST_ROWS_REMOVED = 500
 REMOVE_AFTER_SECONDS = 0.05
 """Acknowledged rows wait this long for others, so that one statement removes many."""
+STARTING = "not connected to Kafka yet"
 STUCK_SECONDS = 330.0
 """Longer than librdkafka's delivery timeout: by then every message has an outcome, or the producer has lost it."""
 _FIXED = {topic.name: topic for topic in FIXED}
@@ -80,7 +81,7 @@ class Relay:
         self._topics: set[str] = set()
         self._epoch: int | None = None
         self._stop = threading.Event()
-        self.kafka: str | None = "not connected to Kafka yet"
+        self.kafka: str | None = STARTING
         """None while Kafka acknowledges, else one sentence."""
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -377,7 +378,8 @@ class Relay:
             self._start_over(self._epoch)
 
     def _kafka_trouble(self, sentence: str) -> None:
-        if self.kafka is None or not self.kafka.endswith(sentence):
+        # librdkafka changes its words with every attempt: the first is worth a line, /readyz has the latest.
+        if self.kafka is None or self.kafka == STARTING:
             log.warning("Kafka does not take messages, waiting for it: %s", sentence, action="kafka.lost")
             FAULTS.labels("dispatcher", "kafka").inc()
         self.kafka = f"Kafka does not take messages: {sentence}"

@@ -12,6 +12,8 @@ from logging import getLogger
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from shared.kafka.complaints import Complaints
+
 log = getLogger(__name__)
 
 SESSION_TIMEOUT_MS = 10_000
@@ -87,6 +89,7 @@ class GroupConsumer:
         self._progress: dict[tuple[str, int], Progress] = {}
         self._paused: set[str] = set()
         self._stopped: str | None = None
+        self._complaints = Complaints(log, "consumer")
         self.assigned_once = False
         self._consumer = Consumer(
             {
@@ -245,7 +248,7 @@ class GroupConsumer:
         elif error.fatal() or error.code() == KafkaError._FATAL:
             self._stopped = f"Kafka's client has given up: {error.str()}"
         elif error.code() != KafkaError._MAX_POLL_EXCEEDED:
-            log.warning("Kafka reports a problem, the client goes on by itself: %s", error.str())
+            self._complaints.say(error.str())
 
 
 class Listener:

@@ -12,6 +12,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import Producer as KafkaProducer
 
 from shared.events.envelope import Message
+from shared.kafka.complaints import Complaints
 
 log = getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Producer:
     ) -> None:
         self._prefix = prefix
         self.fatal: str | None = None
+        self._complaints = Complaints(log, "producer")
         self._producer = KafkaProducer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -97,7 +99,7 @@ class Producer:
             self.fatal = f"Kafka's producer has given up: {error.str()}"
             log.error("%s", self.fatal)
         else:
-            log.warning("Kafka reports a problem, the producer goes on by itself: %s", error.str())
+            self._complaints.say(error.str())
 
 
 def _reporter(delivered: Delivered) -> Callable[[KafkaError | None, KafkaMessage], None]:

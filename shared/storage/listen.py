@@ -21,17 +21,24 @@ class Listener:
         self._stopped = False
 
     def run(self, on_trouble: Callable[[str], None], retry_seconds: float = 0.5) -> None:
-        """Listen until closed. After a cut connection everyone is woken: what was notified meanwhile is lost."""
+        """Listen until closed. After a cut connection everyone is woken: what was notified meanwhile is lost.
+
+        `on_trouble` hears of each interruption once, however long it lasts.
+        """
+        interrupted = False
         while not self._stopped:
             try:
                 for channel in self._on_notify:
                     self._session.execute(f"LISTEN {channel}")
                 for wake in self._on_notify.values():
                     wake()
+                interrupted = False
                 self._wait()
             except (DatabaseUnavailable, StatementRefused, OSError) as error:
                 self._session.close()
-                on_trouble(str(error))
+                if not interrupted:
+                    on_trouble(str(error))
+                interrupted = True
                 select.select([self._closing], [], [], retry_seconds)
         self._session.close()
 
