@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 GROUP = "worker"
 _DRAIN_SECONDS = 5.0
+_ANSWER_SECONDS = 1.0
 
 
 def run(settings: Settings) -> int:
@@ -146,7 +147,10 @@ class Worker:
         return False
 
     def _ready(self) -> str | None:
-        return self._starting or self._intake.ready()
+        why = self._starting or self._intake.ready()
+        if why is None and not self._producer.answers(_ANSWER_SECONDS):
+            why = "Kafka does not answer"
+        return why
 
     def _stop(self) -> None:
         """Running attempts end first, then their results, then the offsets, then everything else."""
