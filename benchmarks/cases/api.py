@@ -1,0 +1,184 @@
+"""The API: creations, reads, lists and statistics over a million stored schedules, eight callers at once.
+
+One api process; 2,000 projects of 500 schedules each. Every figure comes with its rate. Conflict detection is measured
+apart: creations in projects whose 1,000 and 10,000 schedules all work on one target, at one time of the day each.
+BENCH_STORED: another number of stored schedules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg2
+
+from benchmarks.servers import READY, BenchServers
+from deploy.local.ports import free_ports
+from deploy.local.probes import readiness
+from deploy.local.server import Launch, spawn, wait_until
+
+NAME = "api"
+CALLERS = 8
+SECONDS = 8.0
+WARM_SECONDS = 2.0
+PROJECTS = 2_000
+
+Request = tuple[str, str, object]
+"""Method, path, body or None."""
+
+_STORED = """
+INSERT INTO projects (id, name) SELECT i, 'project ' || i FROM generate_series(2, %(projects)s) AS i;
+INSERT INTO schedules (project_id, name, task_type, frequency, cron_expression, interval_seconds, timezone, tags,
+    enabled, task_parameters, conflict_key, created_at)
+SELECT 1 + i %% %(projects)s, 'schedule ' || i,
+    (ARRAY['analysis', 'export', 'webhook_delivery', 'sync', 'batch', 'health_check'])[1 + i %% 6], frequency,
+    CASE WHEN frequency = 'cron' THEN (i %% 60) || ' ' || (i / 60 %% 24) || ' * * *' END,
+    CASE WHEN frequency = 'interval' THEN 60 + i %% 3600 END,
+    (ARRAY['UTC', 'America/New_York', 'Europe/London', 'Asia/Tokyo'])[1 + i %% 4],
+    jsonb_build_object('team', 'team ' || i %% 50), i %% 20 <> 0,
+    jsonb_build_object('repository_id', i), 'repository_id:' || i, now() - i * interval '1 second'
+FROM (SELECT i, (ARRAY['hourly', 'daily', 'weekly', 'monthly', 'cron', 'cron', 'interval'])[1 + i %% 7] AS frequency
+      FROM generate_series(1, %(stored)s) AS i) AS numbered;
+INSERT INTO schedule_timers (schedule_id, project_id, next_run_at)
+SELECT id, project_id, now() + (id %% 86400 + 7200) * interval '1 second' FROM schedules WHERE enabled;
+INSERT INTO schedule_statistics (schedule_id, project_id, success_count, failure_count, last_run_at, last_status)
+SELECT id, project_id, id %% 1000, id %% 10, now(), 'succeeded' FROM schedules;
+"""
+_ON_ONE_TARGET = """
+INSERT INTO projects (id, name) VALUES (%(project)s, 'on one target ' || %(project)s);
+INSERT INTO schedules (project_id, name, task_type, frequency, cron_expression, task_parameters, conflict_key)
+SELECT %(project)s, 'schedule ' || i, 'analysis', 'cron', (i %% 60) || ' ' || (i / 60 %% 24) || ' * * *',
+    '{"repository_id": 1}', 'repository_id:1'
+FROM generate_series(1, %(number)s) AS i;
+"""
+
+
+def run(servers: BenchServers) -> dict[str, float]:
+    """Seconds are thousandths, rates are requests a second."""
+    stored = int(os.environ.get("BENCH_STORED", "1000000"))
+    _store(servers.database_url, stored)
+    metrics: dict[str, float] = {"stored": stored}
+    with _api(servers) as port:
+        for name, request in _requests(stored).items():
+            asyncio.run(_ask(port, request, WARM_SECONDS))
+            metrics |= _figures(name, *asyncio.run(_ask(port, request, SECONDS)))
+        lists = [value for name, value in metrics.items() if name.startswith("list_") and name.endswith("_p99_ms")]
+        metrics["list_p99_ms"] = max(lists)
+    return metrics
+
+
+def _requests(stored: int) -> dict[str, Callable[[int], Request]]:
+    """What is asked, by name; each gets the request's number."""
+    schedules = "/api/v1/schedules"
+    requests: dict[str, Callable[[int], Request]] = {
+        "get": lambda number: ("GET", f"{schedules}/{1 + number * 7919 % stored}", None),
+        "list_all": lambda number: ("GET", f"{schedules}?page={1 + number % 5}", None),
+        "list_project": lambda number: ("GET", f"{schedules}?project_id={1 + number % PROJECTS}", None),
+        "list_enabled": lambda number: ("GET", f"{schedules}?enabled=true&page={1 + number % 3}", None),
+        "list_disabled": lambda number: ("GET", f"{schedules}?enabled=false&page={1 + number % 3}", None),
+        "list_task_type": lambda number: ("GET", f"{schedules}?task_type=export&page={1 + number % 3}", None),
+        "list_frequency": lambda number: ("GET", f"{schedules}?frequency=weekly&page={1 + number % 3}", None),
+        "list_tag": lambda number: ("GET", f"{schedules}?project_id={1 + number % PROJECTS}&tags.team=team%207", None),
+        "statistics": lambda _: ("GET", f"{schedules}/statistics/summary", None),
+        "statistics_project": lambda number: (
+            "GET",
+            f"{schedules}/statistics/summary?project_id={1 + number % PROJECTS}",
+            None,
+        ),
+        "create": lambda number: ("POST", schedules, _schedule(1 + number % PROJECTS, 10_000_000 + number)),
+    }
+    for name, project in (("create_among_1000", PROJECTS + 1), ("create_among_10000", PROJECTS + 2)):
+        requests[name] = lambda number, project=project: (  # type: ignore[misc] # its default is no parameter
+            "POST",
+            schedules,
+            _schedule(project, 1) | {"enabled": True, "cron_expression": f"{number % 60} 3 * * 0", "end_time": _SOON},
+        )
+    return requests
+
+
+_SOON = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 8 * 86_400))
+
+
+def _schedule(project: int, repository: int) -> dict[str, object]:
+    return {
+        "project_id": project,
+        "name": "made by the benchmark",
+        "task_type": "analysis",
+        "frequency": "cron",
+        "cron_expression": f"{repository % 60} 3 * * *",
+        "task_parameters": {"repository_id": repository},
+        "tags": {"team": "bench"},
+    }
+
+
+def _store(database_url: str, stored: int) -> None:
+    connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(_STORED, {"stored": stored, "projects": PROJECTS})
+        for number, project in ((1_000, PROJECTS + 1), (10_000, PROJECTS + 2)):
+            cursor.execute(_ON_ONE_TARGET, {"number": number, "project": project})
+        cursor.execute("VACUUM ANALYZE")
+    connection.close()
+
+
+@contextmanager
+def _api(servers: BenchServers) -> Iterator[int]:
+    """One api process; it needs no Kafka."""
+    port = free_ports(1)[0]
+    settings = {
+        "COMMANDCENTER_HOME": str(servers.home),
+        "COMMANDCENTER_DATABASE_URL": servers.database_url,
+        "COMMANDCENTER_API_PORT": str(port),
+    }
+    process = spawn(Launch("api", (sys.executable, "-m", "services.api"), servers.home / "logs" / "api.log", settings))
+    try:
+        if not wait_until(lambda: readiness(f"http://127.0.0.1:{port}")[0], READY):
+            raise RuntimeError("the api did not become ready")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+async def _ask(port: int, request: Callable[[int], Request], seconds: float) -> tuple[list[float], float]:
+    """Durations in seconds, sorted, and how long it all took."""
+    durations: list[float] = []
+    numbers = iter(range(1 << 60))
+    started = time.perf_counter()
+    await asyncio.gather(*(_caller(port, request, numbers, started + seconds, durations) for _ in range(CALLERS)))
+    return sorted(durations), time.perf_counter() - started
+
+
+async def _caller(
+    port: int, request: Callable[[int], Request], numbers: Iterator[int], until: float, durations: list[float]
+) -> None:
+    """One kept connection, one request at a time. As little code as possible: it shares the machine with the api."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while time.perf_counter() < until:
+        method, path, body = request(next(numbers))
+        content = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
+        begun = time.perf_counter()
+        writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        text = await reader.readexactly(length)
+        durations.append(time.perf_counter() - begun)
+        if answer[9:10] != b"2":
+            raise RuntimeError(f"{method} {path}: {answer[:40]!r} {text[:300]!r}")
+    writer.close()
+
+
+def _figures(name: str, durations: list[float], seconds: float) -> dict[str, float]:
+    count = len(durations)
+    return {
+        f"{name}_per_second": count / seconds,
+        f"{name}_p50_ms": durations[count // 2] * 1000,
+        f"{name}_p99_ms": durations[min(count - 1, count * 99 // 100)] * 1000,
+    }
