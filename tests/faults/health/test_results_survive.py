@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,6 @@ from tests.servers import TestServers
 from tests.waiting import eventually
 
 SEED = 20251012
-RESULTS = int(os.environ.get("COMMANDCENTER_TEST_RESULTS", "3000"))
 
 
 class Replica:
@@ -106,8 +106,7 @@ def cut_off(test_servers: TestServers, database_url: str, seconds: float) -> Non
             " AND application_name LIKE 'commandcenter-health%%'",
             (name,),
         )
-        deadline = time.monotonic() + seconds
-        eventually(lambda: time.monotonic() >= deadline, seconds + 5)
+        pause(seconds)
         cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     admin.close()
 
@@ -116,64 +115,105 @@ def ended(rows: Rows) -> int:
     return int(rows("SELECT count(*) FROM jobs WHERE status NOT IN ('queued', 'running')")[0][0])
 
 
+class Misfortune:
+    """Bad things that happen to the replicas, at moments that a seed decides."""
+
+    def __init__(self, replicas: list[Replica], cut: Callable[[float], None], chance: random.Random) -> None:
+        self._replicas, self._cut, self._chance = replicas, cut, chance
+
+    def strike(self, kind: str) -> None:
+        """Let it happen to one of them, and start again what has ended."""
+        victim = self._chance.choice(self._replicas)
+        match kind:
+            case "kill":
+                victim.send(signal.SIGKILL)
+            case "end":
+                victim.send(signal.SIGTERM)
+            case "stop":  # longer than its session: its partitions move, and it comes back as a ghost
+                victim.send(signal.SIGSTOP)
+                pause(4.0)
+                victim.send(signal.SIGCONT)
+            case "cut":
+                self._cut(self._chance.uniform(0.5, 3.0))
+        for replica in self._replicas:
+            replica.supervise()
+
+
+def pause(seconds: float) -> None:
+    """Let time go by: a fault has a length."""
+    over = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= over, seconds + 5)
+
+
 @pytest.mark.xdist_group("health_faults")
+@pytest.mark.parametrize(
+    ("results", "strikes"),
+    [
+        (3_000, ["kill", "stop", "cut", "end"]),
+        pytest.param(100_000, ["kill", "stop", "cut", "end"] * 8, marks=pytest.mark.slow),
+    ],
+)
 def test_no_result_is_lost_or_counted_twice(
     rows: Rows,
     environment: dict[str, str],
     kafka_server: str,
-    topic_prefix: str,
     test_servers: TestServers,
-    database_url: str,
     tmp_path: Path,
+    results: int,
+    strikes: list[str],
 ) -> None:
+    database_url, topic_prefix = environment["COMMANDCENTER_DATABASE_URL"], environment["COMMANDCENTER_TOPIC_PREFIX"]
     chance = random.Random(SEED)
-    jobs = rows.jobs(RESULTS, schedules=20)
+    events = story(rows.jobs(results, schedules=20), chance)
+    replicas = [Replica(environment, tmp_path / f"health-{number}.log", f"h{number}") for number in (1, 2)]
+    misfortune = Misfortune(replicas, lambda seconds: cut_off(test_servers, database_url, seconds), chance)
+    chance.shuffle(strikes)
+    try:
+        size = len(events) // len(strikes) + 1
+        for number, kind in enumerate(strikes):
+            send(kafka_server, topic_prefix, events[number * size : (number + 1) * size])
+            eventually(lambda: ended(rows), 30, "the service records")
+            misfortune.strike(kind)
+
+        def all_ended() -> bool:
+            for replica in replicas:
+                replica.supervise()
+            return ended(rows) == results
+
+        eventually(all_ended, 60 + results / 400, "every result on record", poll=0.2)
+        late = sum(one.id.endswith("-rescue") for one in events)
+        eventually(lambda: rows.counts()["audit"].get("run.late", 0) == late, 60, "late ends are audited")
+        agrees_with(independent_count(events), rows, database_url)
+    finally:
+        for replica in replicas:
+            replica.end()
+
+
+def story(jobs: list[tuple[int, int, datetime]], chance: random.Random) -> list[Event]:
+    """Each job's start and end, with repeats, and different ends that come too late."""
     events: list[Event] = []
     for job in jobs:
         own = [event("started", job), event(chance.choice(("succeeded", "succeeded", "failed", "cancelled")), job)]
         if chance.random() < 0.2:
             own.append(own[-1])  # the producer's repeat
         if chance.random() < 0.1:
-            own.append(event("failed", job, by="rescue"))  # a different end, too late
+            own.append(event("failed", job, by="rescue"))
         events.extend(own)
-    replicas = [Replica(environment, tmp_path / f"health-{number}.log", f"h{number}") for number in (1, 2)]
-    try:
-        parts = [events[len(events) * n // 6 : len(events) * (n + 1) // 6] for n in range(6)]
-        send(kafka_server, topic_prefix, parts[0])
-        eventually(lambda: ended(rows), 30, "the service records")
-        send(kafka_server, topic_prefix, parts[1])
-        replicas[0].send(signal.SIGKILL)
-        send(kafka_server, topic_prefix, parts[2])
-        replicas[0].supervise()
-        replicas[1].send(signal.SIGSTOP)  # long enough to lose its partitions, then it comes back as a ghost
-        send(kafka_server, topic_prefix, parts[3])
-        cut_off(test_servers, database_url, 4.0)
-        replicas[1].send(signal.SIGCONT)
-        send(kafka_server, topic_prefix, parts[4])
-        replicas[1].send(signal.SIGKILL)
-        replicas[0].send(signal.SIGTERM)
-        send(kafka_server, topic_prefix, parts[5])
+    return events
 
-        def all_ended() -> bool:
-            for replica in replicas:
-                replica.supervise()
-            return ended(rows) == RESULTS
 
-        eventually(all_ended, 60, "every result on record", poll=0.2)
-        counts = rows.counts()
-        assert counts["statistics"] == independent_count(events)
-        late = sum(one.id.endswith("-rescue") for one in events)
-        eventually(lambda: rows.counts()["audit"].get("run.late", 0) == late, 30, "late ends are audited")
-        audit = rows.counts()["audit"]
-        for status in ("succeeded", "failed", "cancelled"):
-            assert audit[f"run.{status}"] == counts["jobs"][status]
-        database = Database(database_url, application="test")
-        proofs = [audit_proof.verify(database, chain) for chain in audit_proof.chains(database)]
-        database.close()
-        assert [one for one in proofs if one.broken] == []
-    finally:
-        for replica in replicas:
-            replica.end()
+def agrees_with(counted: dict[int, tuple[int, int]], rows: Rows, database_url: str) -> None:
+    """Jobs, statistics and audit log say the same as an independent reader of the topic, and the chains hold."""
+    counts = rows.counts()
+    assert counts["statistics"] == counted
+    assert counts["jobs"]["succeeded"] == sum(successes for successes, _ in counted.values())
+    assert counts["jobs"]["failed"] == sum(failures for _, failures in counted.values())
+    for status in ("succeeded", "failed", "cancelled"):
+        assert counts["audit"][f"run.{status}"] == counts["jobs"][status]
+    database = Database(database_url, application="test")
+    proofs = [audit_proof.verify(database, chain) for chain in audit_proof.chains(database)]
+    database.close()
+    assert [one for one in proofs if one.broken] == []
 
 
 @pytest.mark.xdist_group("health_faults")
