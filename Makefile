@@ -65,7 +65,10 @@ lock: dev ## resolve all versions anew and pin them by hash
 	@$(PY) -m tools.lock
 
 up: ## the same system with Docker
-	docker compose up --detach --build --wait
+	@mkdir -p .commandcenter && umask 077 && [ -s .commandcenter/admin.key ] || \
+		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > .commandcenter/admin.key
+	COMMANDCENTER_ADMIN_KEY="$$(cat .commandcenter/admin.key)" docker compose up --detach --build --wait
+	@echo 'Ready. Its admin key is in .commandcenter/admin.key: curl -H "Authorization: Bearer $$(cat .commandcenter/admin.key)" ...'
 
 down: ## stop what up started; its data is kept
-	docker compose down
+	COMMANDCENTER_ADMIN_KEY=unused docker compose down

@@ -20,10 +20,14 @@ from tests.waiting import eventually as wait_eventually
 _session = pytest.StashKey[TestServers]()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest decides where `tmp_path` is
 def pytest_configure(config: pytest.Config) -> None:
     """The test run opens the session; its workers (and runs inside a run) join it through the environment."""
     if SESSION_VARIABLE not in os.environ:
-        config.stash[_session] = TestServers.open_session()
+        session = config.stash[_session] = TestServers.open_session()
+        # pytest's own place is closed to other users again by every pytest that starts; a PostgreSQL that root runs as
+        # another user would lose sight of its data in the middle of a test.
+        config.option.basetemp = config.option.basetemp or str(session.directory / "tmp")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ through the topics, and shows what was found. Ends with 0 only when the analysis
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -42,6 +43,8 @@ class Api:
         """Ask and return the JSON answer. Raises StackError with what the API said."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
+        if key := os.environ.get("COMMANDCENTER_ADMIN_KEY"):
+            headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - our own
         try:
             with open_url(request, timeout=10.0) as answer:

@@ -60,14 +60,20 @@ def spawn(launch: Launch) -> subprocess.Popen[bytes]:
         )
 
 
+# What programs of this stack write when they cannot go on; what follows such a line is mostly clean-up.
+GRAVE = ("FATAL", "PANIC", " ERROR ")
+
+
 def last_line(log: Path) -> str:
-    """The last line of a log that says something, for a sentence about a process that ended."""
+    """The last line of a log that says why a process ended: a grave one among the last few, else the very last."""
     try:
         with log.open("rb") as lines:
             recent = deque((line.decode(errors="replace").strip() for line in lines), maxlen=200)
     except OSError:
         return ""
-    return next((line for line in reversed(recent) if line), "")
+    said = [line for line in recent if line]
+    grave = [line for line in said[-10:] if any(word in line for word in GRAVE)]
+    return (grave or said or [""])[-1]
 
 
 def wait_until(ready: Callable[[], bool], seconds: float, poll: float = 0.05) -> bool:

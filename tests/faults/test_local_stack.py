@@ -107,8 +107,8 @@ def test_defaults_are_those_the_documentation_names() -> None:
 
 
 @pytest.mark.alone
-def test_the_life_of_a_stack(private_stack: Stack, tmp_path: Path) -> None:
-    """Started, started again, every process killed, its supervisor killed, beside a second stack, and stopped."""
+def test_the_life_of_a_stack(private_stack: Stack) -> None:
+    """Started, started again, every process killed, its supervisor killed, and stopped."""
     stack = private_stack.start()
     eventually(partial(all_ready, stack), 15, "the stack is ready")
 
@@ -116,12 +116,24 @@ def test_the_life_of_a_stack(private_stack: Stack, tmp_path: Path) -> None:
     assert again.returncode == 0
     assert "already running" in again.stdout
 
-    for name in (*SERVICES, "kafka", "postgres"):
-        old = stack.kill(name)
-        eventually(partial(_new_pid, stack, name, old), 15, f"{name} is started again")
+    old = {name: stack.kill(name) for name in (*SERVICES, "kafka", "postgres")}
+    for name, pid in old.items():
+        eventually(partial(_new_pid, stack, name, pid), 15, f"{name} is started again")
     eventually(partial(all_ready, stack), 120, "all are ready after every one was killed")
     assert "killed by SIGKILL" in stack.log("supervisor")
 
+    stack.kill("supervisor")
+    eventually(lambda: "not running" in stack.run("status").stdout, 10)
+    stack.stop()
+    assert leftovers(stack.home) == []
+    assert list((stack.home / "pids").glob("*.pid")) == []
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_two_stacks_side_by_side(private_stack: Stack, tmp_path: Path) -> None:
+    """Another home and other ports are all a second stack needs; a killed supervisor's stack can be started anew."""
+    stack = private_stack.start()
     with Stack(tmp_path / "second", {"COMMANDCENTER_KAFKA_HEAP": "300m"}) as second:
         # A look at a busy moment may time out: ready again at once is what counts.
         eventually(partial(all_ready, second), 15, "the second stack is ready")
@@ -129,14 +141,9 @@ def test_the_life_of_a_stack(private_stack: Stack, tmp_path: Path) -> None:
     assert leftovers(tmp_path / "second") == []
 
     stack.kill("supervisor")
-    eventually(lambda: "not running" in stack.run("status").stdout, 10)
     restarted = stack.run("start")
     assert restarted.returncode == 0, restarted.stderr
     assert "supervisor of an earlier start is gone" in restarted.stdout
-
-    stack.stop()
-    assert leftovers(stack.home) == []
-    assert list((stack.home / "pids").glob("*.pid")) == []
 
 
 @pytest.mark.alone
