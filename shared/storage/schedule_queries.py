@@ -7,11 +7,12 @@ at any size; with tags they are counted, exactly up to MOST_COUNTED.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from shared.storage.schedules import COLUMNS, JOINS, StoredSchedule, from_row
+from shared.storage.schedules import JOINS, LISTED
 
 MOST_COUNTED = 10_000
 
@@ -27,9 +28,13 @@ class ScheduleFilter:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+ListedSchedule = Row[Any]
+"""A row of schedules.LISTED: JSON columns are text, success_rate is left to compute."""
+
+
 def list_page(
     connection: Connection, wanted: ScheduleFilter, page: int, page_size: int
-) -> tuple[list[StoredSchedule], int]:
+) -> tuple[Sequence[ListedSchedule], int]:
     """One page and the total. Pages count from 1."""
     where, values = _where(wanted)
     values |= {"limit": page_size, "offset": (page - 1) * page_size}
@@ -37,11 +42,11 @@ def list_page(
         text(
             f"WITH page AS MATERIALIZED (SELECT s.id FROM schedules s WHERE {where}"  # noqa: S608 (fixed words only)
             f" ORDER BY s.id DESC LIMIT :limit OFFSET :offset)"
-            f" SELECT {COLUMNS} FROM page JOIN schedules s ON s.id = page.id {JOINS} ORDER BY s.id DESC"
+            f" SELECT {LISTED} FROM page JOIN schedules s ON s.id = page.id {JOINS} ORDER BY s.id DESC"
         ),
         values,
     ).all()
-    return [from_row(row) for row in rows], _total(connection, wanted, where, values)
+    return rows, _total(connection, wanted, where, values)
 
 
 def _where(wanted: ScheduleFilter) -> tuple[str, dict[str, object]]:
@@ -103,19 +108,18 @@ def _total(connection: Connection, wanted: ScheduleFilter, where: str, values: d
     return int(connection.execute(text(statement), counted).scalar_one())
 
 
-def list_due(connection: Connection, project_ids: Sequence[int] | None, limit: int) -> list[StoredSchedule]:
+def list_due(connection: Connection, project_ids: Sequence[int] | None, limit: int) -> Sequence[ListedSchedule]:
     """Schedules due and not yet claimed, the longest waiting first."""
     visible = "" if project_ids is None else "AND project_id = ANY(CAST(:projects AS bigint[]))"
-    rows = connection.execute(
+    return connection.execute(
         text(
             f"WITH due AS MATERIALIZED (SELECT schedule_id FROM schedule_timers"  # noqa: S608
             f" WHERE next_run_at <= clock_timestamp() {visible} ORDER BY next_run_at LIMIT :limit)"
-            f" SELECT {COLUMNS} FROM due JOIN schedules s ON s.id = due.schedule_id {JOINS}"
+            f" SELECT {LISTED} FROM due JOIN schedules s ON s.id = due.schedule_id {JOINS}"
             f" WHERE s.deleted_at IS NULL AND s.enabled ORDER BY t.next_run_at, s.id"
         ),
         {"limit": limit} | ({} if project_ids is None else {"projects": list(project_ids)}),
     ).all()
-    return [from_row(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,23 @@ from shared.domain.schedule import DEFINITION_FIELDS, Definition, Timer
 from shared.events.envelope import Message
 from shared.storage import outbox
 
-_JSON = frozenset({"task_parameters", "tags"})
 _READ = ", ".join(f"s.{name}" for name in DEFINITION_FIELDS)
 
 COLUMNS = f"""s.id, {_READ}, s.version, s.created_at, s.updated_at,
     t.next_run_at, t.next_scheduled_for, t.last_claimed_for,
     coalesce(st.success_count, 0) AS success_count, coalesce(st.failure_count, 0) AS failure_count,
     st.last_run_at, st.last_status, st.last_error"""
+_JSON = frozenset({"task_parameters", "tags"})
+_POLICIES = DEFINITION_FIELDS[DEFINITION_FIELDS.index("dst_gap") : DEFINITION_FIELDS.index("enabled")]
+# A schedule as lists show it, in that order: what PostgreSQL can give in its final form, it gives.
+LISTED = f"""s.id, s.project_id, s.name, s.description, s.task_type, s.frequency, s.timezone, t.next_run_at, s.enabled,
+    coalesce(st.success_count + st.failure_count, 0) AS run_count, coalesce(st.success_count, 0) AS success_count,
+    coalesce(st.failure_count, 0) AS failure_count, NULL AS success_rate,
+    s.enabled AND t.next_run_at IS NOT NULL AND (s.end_time IS NULL OR s.end_time >= now()) AS is_active,
+    date_trunc('second', s.created_at) AS created_at, date_trunc('second', s.updated_at) AS updated_at,
+    s.task_parameters::text AS task_parameters, s.tags::text AS tags, s.cron_expression, s.interval_seconds,
+    s.start_time, s.end_time, st.last_run_at, st.last_status, st.last_error, s.version,
+    {", ".join(f"s.{name}" for name in _POLICIES)}"""
 JOINS = """LEFT JOIN schedule_timers t ON t.schedule_id = s.id
     LEFT JOIN schedule_statistics st ON st.schedule_id = s.id"""
 

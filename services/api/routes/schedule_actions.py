@@ -18,7 +18,7 @@ from services.api.models.schedules import (
     ScheduleShape,
     ScheduleWritten,
     StatisticsShape,
-    shown,
+    shown_listed,
     shown_occurrences,
     success_rate,
 )
@@ -80,8 +80,7 @@ def list_due(
 
     def work(connection: Connection) -> Response:
         found = schedule_queries.list_due(connection, caller.principal.project_ids, limit)
-        now = clock.now()
-        return reply([shown(one, now) for one in found])
+        return reply([shown_listed(row) for row in found])
 
     return caller.read(work)
 

@@ -15,6 +15,7 @@ from services.api.models.schedules import (
     ScheduleUpdate,
     ScheduleWritten,
     shown,
+    shown_listed,
 )
 from services.api.problems import not_found
 from services.api.routes.documented import WRITES, errors
@@ -75,8 +76,7 @@ def list_schedules(
 
     def work(connection: Connection) -> Response:
         found, total = schedule_queries.list_page(connection, wanted, page, page_size)
-        now = clock.now()
-        return reply(page_of("schedules", [shown(one, now) for one in found], total, page, page_size))
+        return reply(page_of("schedules", [shown_listed(row) for row in found], total, page, page_size))
 
     return caller.read(work)
 

@@ -310,3 +310,29 @@ def test_an_interval_anchored_at_its_creation_runs_on_whole_seconds(api: Api) ->
     anchor = datetime.fromisoformat(made["created_at"])
     assert datetime.fromisoformat(made["next_run_at"]) - anchor <= timedelta(seconds=1)
     assert datetime.fromisoformat(made["next_run_at"]).microsecond == 0
+
+
+def test_lists_and_single_answers_show_the_same(api: Api) -> None:
+    made = api.create(
+        frequency="interval",
+        interval_seconds=90,
+        start_time="2026-01-01T00:00:00.5Z",
+        end_time="2126-01-01T00:00:00Z",
+        tags={"a": "b", "n": 1.5, "t": True},
+        jitter_seconds=20,
+        start_deadline_seconds=60,
+    )
+    statistics = (made["id"], 7, 2)
+    api.rows(
+        "INSERT INTO schedule_statistics (schedule_id, project_id, success_count, failure_count, last_run_at,"
+        " last_status) VALUES (%s, 1, %s, %s, now(), 'succeeded')",
+        *statistics,
+    )
+    single = api.client.get(path(made)).json()
+    (listed,) = (
+        one
+        for one in api.client.get("/api/v1/schedules", params={"page_size": 5}).json()["schedules"]
+        if one["id"] == made["id"]
+    )
+    assert list(listed.items()) == list(single.items())
+    assert listed["success_rate"] == 77.8
