@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, text
 _CHUNK = 1_000
 """Rows fetched at once from a server-side cursor: what a stream holds in memory."""
 _LONGEST = "15min"
+_LONGEST_PAUSE = "3min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +142,13 @@ _ANALYSES = text(
 def freeze(connection: Connection) -> None:
     """Give the transaction one snapshot for all its statements. Must be its first statement.
 
-    A long stream may take longer than a transaction elsewhere; a reader that stops reading is still cut off, by
-    idle_in_transaction_session_timeout.
+    A long stream may take longer than a transaction elsewhere, and a writer may pause between two rows: to compress,
+    or because the machine is busy. It holds no row's lock, only its snapshot, and that for these bounds at most.
     """
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
     connection.execute(text(f"SET LOCAL transaction_timeout = '{_LONGEST}'"))
     connection.execute(text(f"SET LOCAL statement_timeout = '{_LONGEST}'"))
+    connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LONGEST_PAUSE}'"))
 
 
 def project_name(connection: Connection, project_id: int) -> str | None:
@@ -232,8 +234,9 @@ def analyses(
 
 
 def _stream(connection: Connection, statement: Any, values: dict[str, object]) -> Iterator[Row[Any]]:
-    result = connection.execute(statement.execution_options(stream_results=True, yield_per=_CHUNK), values)
-    for chunk in result.partitions():
+    options = {"stream_results": True, "max_row_buffer": _CHUNK}
+    result = connection.execute(statement.execution_options(**options), values)
+    for chunk in result.partitions(_CHUNK):  # without a size it would be everything at once
         yield from chunk
 
 

@@ -49,15 +49,16 @@ def export(context: TaskContext, parameters: ExportParameters) -> dict[str, Any]
     scope = Scope(context.project_id, until - timedelta(days=parameters.period_days), until)
     # The file's name is ours alone: nothing in it comes from users.
     name = f"{report_type}-{until:%Y-%m-%d}.{form.extension}"
-    try:
-        with tempfile.TemporaryFile() as stream, context.database.transaction() as connection:
-            reports.freeze(connection)
-            head = _head(connection, context, parameters, report_type, scope)
-            rows, figures = _write(connection, context, parameters, scope, head, stream)
-            stream.seek(0)
-            artifact = context.save(name, stream, form.media_type)
-    except DatabaseUnavailable as error:
-        raise TemporaryError(f"the database went away: {error}") from error
+    with tempfile.TemporaryFile() as stream:
+        try:
+            with context.database.transaction() as connection:
+                reports.freeze(connection)
+                head = _head(connection, context, parameters, report_type, scope)
+                rows, figures = _write(connection, context, parameters, scope, head, stream)
+        except DatabaseUnavailable as error:
+            raise TemporaryError(f"the database went away: {error}") from error
+        stream.seek(0)
+        artifact = context.save(name, stream, form.media_type)
     return {
         "artifact": artifact.name,
         "format": parameters.format,
