@@ -38,7 +38,7 @@ def build(settings: Settings) -> tuple[App, Any]:
         key_serializer="raw",
         value_serializer="raw",
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=settings.instance,
+        consumer_group_instance_id=settings.member,
         broker_session_timeout=session,
         broker_heartbeat_interval=session / 4,
         broker_rebalance_timeout=10.0,

@@ -1,5 +1,7 @@
 """The health service's settings: the only reader of its environment. Every field is `COMMANDCENTER_<NAME>`."""
 
+import socket
+
 from pydantic import Field, SecretStr
 
 from shared.settings import SharedSettings
@@ -38,6 +40,11 @@ class Settings(SharedSettings):
     stuck_after_seconds: float = Field(
         default=30.0, ge=2.0, description="Lag without progress for so long ends the process with an error."
     )
+
+    @property
+    def member(self) -> str:
+        """This replica's fixed name in its consumer group: after a restart it has its partitions back at once."""
+        return self.instance or f"{socket.gethostname()}-{self.health_port}"
 
     @property
     def artifacts(self) -> str:
