@@ -34,9 +34,13 @@ log = get_logger(__name__)
 MOST_A_TURN = 500
 LEAST_BETWEEN = 1.0
 COST_SHARE = 200
+HELD_SHARE = 20
+"""Held jobs are looked at more often: someone waits for them."""
 NEVER_STARTED_BY = "cancelled:never_started"
 DEADLINE_BY = "cancelled:deadline"
 Messages = list[Message]
+Work = Callable[[datetime], tuple[Messages, bool]]
+"""Does one kind of work in the open transaction: what to publish, and whether there is more of it."""
 
 
 class Rescue:
@@ -100,7 +104,7 @@ class Rescue:
     def _turn(self, epoch: int) -> float:
         """Look after everything once; returns the seconds until the next look."""
         full = self._each(epoch, self._retries)
-        full |= self._each(epoch, self._held)
+        full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
         full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started)
@@ -113,7 +117,7 @@ class Rescue:
         seconds = self._poll_seconds if due is None else (due - now).total_seconds()
         return min(self._poll_seconds, max(0.0, seconds))
 
-    def _each(self, epoch: int, work: Callable[[datetime], tuple[Messages, bool]]) -> bool:
+    def _each(self, epoch: int, work: Work) -> bool:
         """Run one kind of work in a fenced transaction; returns whether there is more of it."""
         now = dispatch.begin(self._session, LEASE, self._leadership.holder, epoch)
         if now is None:
@@ -128,15 +132,19 @@ class Rescue:
             self._session.execute("ROLLBACK")
         return full
 
-    def _spaced(self, name: str, epoch: int, work: Callable[[datetime], tuple[Messages, bool]]) -> bool:
+    def _spaced(
+        self, name: str, epoch: int, work: Work, *, least: float = LEAST_BETWEEN, share: int = COST_SHARE
+    ) -> bool:
+        """The same, `share` times as long apart as it takes, and `least` seconds."""
         began = clock.monotonic()
         if began < self._not_before.get(name, 0.0):
             return False
-        full = self._each(epoch, work)
-        ended = clock.monotonic()
-        self._not_before[name] = ended + max(LEAST_BETWEEN, COST_SHARE * (ended - began))
-        if full:
-            self._not_before[name] = 0.0
+        full = False
+        try:
+            full = self._each(epoch, work)
+        finally:
+            ended = clock.monotonic()
+            self._not_before[name] = 0.0 if full else ended + max(least, share * (ended - began))
         return full
 
     def _retries(self, now: datetime) -> tuple[Messages, bool]:

@@ -26,6 +26,8 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) AS due
 """
+# Compared as pairs, so that only the index by project gives this order: by `project_id = …` stale statistics would walk
+# the other one past everybody else's backlog.
 CLAIM_BY_TURNS = """
 SELECT nextval('job_ids'), due.schedule_id, due.project_id, due.next_run_at, due.next_scheduled_for,
     due.last_claimed_for
@@ -33,7 +35,8 @@ FROM unnest(%(projects)s::bigint[], %(shares)s::integer[]) AS turn (project_id, 
 CROSS JOIN LATERAL (
     SELECT schedule_id, project_id, next_run_at, next_scheduled_for, last_claimed_for
     FROM schedule_timers AS t
-    WHERE t.project_id = turn.project_id AND t.next_run_at <= %(now)s
+    WHERE (t.project_id, t.next_run_at) >= (turn.project_id, '-infinity')
+        AND (t.project_id, t.next_run_at) <= (turn.project_id, %(now)s) AND t.next_run_at <= %(now)s
     ORDER BY t.project_id, t.next_run_at
     LIMIT turn.share
     FOR UPDATE SKIP LOCKED
