@@ -17,6 +17,8 @@ import fsspec
 from shared.events.types import Artifact
 
 CHUNK = 1 << 20
+PART = 8 << 20
+"""Bytes that a store in S3 gathers before it sends them."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -86,7 +88,7 @@ class ArtifactStore:
     def _write(self, path: str, source: IO[bytes]) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
         try:
-            with self._files.open(path, "wb") as target:
+            with self._files.open(path, "wb", block_size=PART) as target:
                 while chunk := source.read(CHUNK):
                     size += len(chunk)
                     if size > self._max_bytes:

@@ -9,6 +9,7 @@ import threading
 
 from services.worker.executor import Executor
 from services.worker.incarnation import Incarnation
+from services.worker.results import Results
 from services.worker.settings import Settings
 from shared.process import Process
 from shared.storage import claims, outbox
@@ -24,7 +25,16 @@ LOST = "claim_lost"
 class Heartbeat:
     """One thread."""
 
-    def __init__(self, settings: Settings, process: Process, database: Database, executor: Executor, me: Incarnation):
+    def __init__(
+        self,
+        settings: Settings,
+        process: Process,
+        database: Database,
+        executor: Executor,
+        results: Results,
+        me: Incarnation,
+    ) -> None:
+        self._results = results
         self._settings = settings
         self._process = process
         self._database = database
@@ -61,8 +71,8 @@ class Heartbeat:
     def beat(self) -> None:
         """Renew, and stop what is no longer ours. Raises DatabaseUnavailable."""
         before = self._executor.running()
-        if not before:
-            return
+        if not before and not self._results.unacknowledged:
+            return  # what has ended, and Kafka has not taken yet, is still this worker's
         with self._database.transaction() as connection:
             held = claims.extend(connection, str(self._me), self._settings.worker_lease_seconds)
         for job_id, attempt in before - held:

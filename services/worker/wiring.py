@@ -62,7 +62,7 @@ class Worker:
         self._undertaker = Undertaker(self._producer, self._database, instance)
         self._results = Results(self._producer, self._database, process, str(me), instance, self._undertaker.given_up)
         self._executor = Executor(settings, process, known, self._results.begun, self._results.ended)
-        self._heartbeat = Heartbeat(settings, process, self._database, self._executor, me)
+        self._heartbeat = Heartbeat(settings, process, self._database, self._executor, self._results, me)
         listener = Listener(settings.kafka_bootstrap_servers, settings.topic_prefix, RUNS_CONTROL.name, instance)
         self._control = Control(listener, self._executor, process)
         self._consumer = GroupConsumer(

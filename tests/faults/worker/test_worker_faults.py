@@ -136,6 +136,7 @@ def test_a_topic_of_nothing_but_rubbish_is_left_alone(runs: Runs) -> None:
     assert runs.committed("wait") < 60
 
 
+@pytest.mark.slow
 def test_two_workers_share_and_a_lost_one_is_replaced(runs: Runs, tmp_path: Path) -> None:
     mark = tmp_path / "started"
     first = runs.worker()

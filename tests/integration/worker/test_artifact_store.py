@@ -1,0 +1,111 @@
+"""The artifact store in a folder and in a real S3 server: streamed, checked, bounded, and never outside of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from deploy.local.ports import free_ports
+from shared.artifacts import ArtifactMissing, ArtifactRefused, ArtifactStore
+from tests.waiting import eventually
+
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """A real S3 server's address; a process of its own, so that its memory is not taken for ours."""
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _listens(port), 30, "the S3 server listens")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+    if request.param == "folder":
+        return ArtifactStore(str(tmp_path / "store"), max_bytes=50_000_000)
+    import boto3  # type: ignore[import-untyped]
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": request.getfixturevalue("s3_server"),
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"artifacts-{abs(hash(tmp_path)) % 10**8}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return ArtifactStore(f"s3://{bucket}/commandcenter", max_bytes=50_000_000)
+
+
+def test_files_come_back_as_they_went(store: ArtifactStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 50_000  # 12.8 MB: several parts in S3
+    (tmp_path / "file").write_bytes(data)
+    saved = store.save(DAY, 5, 1, "analysis.sarif", tmp_path / "file", "application/sarif+json")
+    assert (saved.size, saved.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert b"".join(store.open(DAY, 5, 1, "analysis.sarif")) == data
+    store.save(DAY, 5, 2, "analysis.sarif", BytesIO(b"second attempt"), "text/plain")
+    assert b"".join(store.open(DAY, 5, 2, "analysis.sarif")) == b"second attempt"
+    assert b"".join(store.open(DAY, 5, 1, "analysis.sarif")) == data
+    store.remove(DAY, 5, 1, "analysis.sarif")
+    store.remove(DAY, 5, 1, "analysis.sarif")
+    with pytest.raises(ArtifactMissing):
+        store.open(DAY, 5, 1, "analysis.sarif")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/etc/passwd", "..", ".hidden", "", "a\\b", "a\0b", "x" * 200, "ä"])
+def test_no_name_leads_out_of_the_store(store: ArtifactStore, name: str) -> None:
+    with pytest.raises(ArtifactRefused):
+        store.save(DAY, 5, 1, name, BytesIO(b"x"), "text/plain")
+    with pytest.raises(ArtifactRefused):
+        store.open(DAY, 5, 1, name)
+
+
+class _Endless(BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        return b"x" * (size or 1)
+
+
+def test_what_is_too_large_is_refused_and_leaves_nothing(store: ArtifactStore) -> None:
+    tracemalloc.start()
+    with pytest.raises(ArtifactRefused, match="larger than"):
+        store.save(DAY, 6, 1, "endless", cast("Any", _Endless()), "text/plain")
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40_000_000, "streamed, not gathered"
+    with pytest.raises(ArtifactMissing):
+        store.open(DAY, 6, 1, "endless")
+
+
+def test_whole_days_expire(store: ArtifactStore) -> None:
+    for day in (1, 2, 3):
+        store.save(DAY.replace(day=day), day, 1, "report.csv", BytesIO(b"x"), "text/csv")
+    assert store.expire(date(2026, 3, 3)) == 2
+    assert store.expire(date(2026, 3, 3)) == 0
+    with pytest.raises(ArtifactMissing):
+        store.open(DAY.replace(day=2), 2, 1, "report.csv")
+    assert b"".join(store.open(DAY.replace(day=3), 3, 1, "report.csv")) == b"x"
