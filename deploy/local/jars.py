@@ -137,10 +137,13 @@ def _download(context: MavenContext, coordinate: str) -> Path:
 
 def _context(repo_cache: Path) -> MavenContext:
     # jgo pulls in requests and XML parsing: only a start that must fetch something pays for that.
+    import truststore
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext
 
+    # requests trusts its own list of authorities; a company's proxy or mirror is known to the system's list.
+    truststore.inject_into_ssl()
     mirrors = GlobalSettings.load().repositories
     return MavenContext(
         repo_cache=repo_cache,
