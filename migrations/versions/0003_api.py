@@ -49,7 +49,6 @@ CREATE INDEX schedules_conflicts ON schedules (project_id, task_type, conflict_k
 CREATE INDEX schedules_task_type ON schedules (task_type, id) WHERE deleted_at IS NULL;
 CREATE INDEX schedules_frequency ON schedules (frequency, id) WHERE deleted_at IS NULL;
 CREATE INDEX schedules_disabled ON schedules (id) WHERE NOT enabled AND deleted_at IS NULL;
-CREATE INDEX schedules_live ON schedules (id) WHERE deleted_at IS NULL;
 CREATE INDEX jobs_project ON jobs (project_id, id);
 CREATE INDEX jobs_manual ON jobs (schedule_id, scheduled_for) WHERE trigger = 'manual';
 """
@@ -167,6 +166,6 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER schedules_counted_{event} ON schedules")
     op.execute("DROP FUNCTION count_runs, count_schedules")
     op.execute("DROP TABLE run_counts, schedule_counts, idempotency_keys, api_keys")
-    op.execute("DROP INDEX jobs_manual, jobs_project, schedules_live, schedules_disabled, schedules_frequency")
+    op.execute("DROP INDEX jobs_manual, jobs_project, schedules_disabled, schedules_frequency")
     op.execute("DROP INDEX schedules_task_type, schedules_conflicts")
     op.execute("ALTER TABLE schedules DROP COLUMN conflict_key")

@@ -104,7 +104,9 @@ SELECT clock_timestamp() AS now, nextval(pg_get_serial_sequence('schedules', 'id
     EXISTS (SELECT FROM repositories WHERE id = :repository_id AND project_id = :project_id AND deleted_at IS NULL)
         AS repository_exists,
     EXISTS (SELECT FROM webhooks WHERE id = :webhook_id AND project_id = :project_id AND deleted_at IS NULL)
-        AS webhook_exists
+        AS webhook_exists,
+    EXISTS (SELECT FROM schedules WHERE project_id = :project_id AND task_type = :task_type
+        AND conflict_key = :conflict_key AND enabled AND deleted_at IS NULL) AS target_shared
 """)
 _SURROUNDINGS = text(
     (_PREPARE.text).replace("nextval(pg_get_serial_sequence('schedules', 'id')) AS id", "CAST(NULL AS bigint) AS id")
@@ -124,6 +126,8 @@ class Surroundings:
     """How many schedules the project has."""
     repository_exists: bool
     webhook_exists: bool
+    target_shared: bool
+    """Whether an enabled schedule has this project, task type and target: only then conflicts are possible."""
 
 
 def surroundings(
@@ -132,6 +136,7 @@ def surroundings(
     task_type: str,
     repository_id: int | None,
     webhook_id: int | None,
+    conflict_key: str,
     *,
     reserve: bool,
 ) -> Surroundings:
@@ -141,6 +146,7 @@ def surroundings(
         "task_type": task_type,
         "repository_id": repository_id,
         "webhook_id": webhook_id,
+        "conflict_key": conflict_key,
     }
     row = connection.execute(_PREPARE if reserve else _SURROUNDINGS, values).one()
     return Surroundings(
@@ -151,6 +157,7 @@ def surroundings(
         int(row.schedules),
         row.repository_exists,
         row.webhook_exists,
+        row.target_shared,
     )
 
 

@@ -39,7 +39,7 @@ def create(
     key = parameters.conflict_key(definition.task_parameters)
     messages = change(ScheduleCreated, around.id, 1, actor, before=None, after=definition, created_at=now, now=now)
     stored = schedules.insert(connection, around.id, definition, key, timer, now, messages)
-    found = conflicts.of(connection, stored, judged.recurrence, key, now)
+    found = conflicts.of(connection, stored, judged.recurrence, key, now) if around.target_shared else []
     conflicts.warn(stored.id, found)
     body_out: dict[str, Any] = {**shown(stored, now), "warnings": warnings, "conflicts": found}
     return Answer(

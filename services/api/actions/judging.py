@@ -32,6 +32,7 @@ def surroundings_of(connection: Connection, definition: Definition, *, reserve: 
         definition.task_type,
         parameters.target_of(definition.task_parameters, "repository_id"),
         parameters.target_of(definition.task_parameters, "webhook_id"),
+        parameters.conflict_key(definition.task_parameters),
         reserve=reserve,
     )
 
