@@ -29,7 +29,7 @@ SMALLEST_BATCH = 50
 
 
 class Claimer:
-    """Used by one thread. The backlog, the relay and the summary are shared with the other lane."""
+    """Used by one thread. The backlog, the relay, the summary and the planner are shared with the other lane."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Claimer:
         relay: Relay,
         backlog: Backlog,
         summary: Summary,
+        planner: Planner,
         *,
         batch: int,
         sampled_below: int,
@@ -49,7 +50,7 @@ class Claimer:
         self._summary = summary
         self.batch = self._largest = batch
         self._sampled_below = sampled_below
-        self._planner = Planner()
+        self._planner = planner
         self._careful = False
         self.gave_way = False
         """Whether jobs were held or cancelled since it was last reset: the rescue releases held jobs."""

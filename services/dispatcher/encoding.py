@@ -44,7 +44,7 @@ def encode_due(due: Iterable[Due], now: datetime, sampled_below: int) -> list[St
     rows: list[Stored] = []
     messages: list[Outgoing] = []
     texts: list[str] = []
-    size = 0
+    size, all_sampled = 0, sampled_below >= 1 << 64
     for number, (job, definition, dispatch_at) in enumerate(jobs):
         policy = policies.get(definition[20:])
         if policy is None:
@@ -71,7 +71,7 @@ def encode_due(due: Iterable[Due], now: datetime, sampled_below: int) -> list[St
             start_by,
         )
         trace_id = random[48 * number : 48 * number + 32]
-        flag = "01" if int(trace_id[16:], 16) < sampled_below else "00"
+        flag = "01" if all_sampled or int(trace_id[16:], 16) < sampled_below else "00"
         traceparent = f"00-{trace_id}-{random[48 * number + 32 : 48 * number + 48]}-{flag}"
         key, job_id = str(job.schedule_id), str(job.job_id)
         messages.append(_outgoing(static, job.task_type, job_id, key, traceparent, value))

@@ -111,7 +111,7 @@ class Plan:
 
 
 class Planner:
-    """Keeps what equal schedules share from batch to batch. `draw_id` gives a fresh job id."""
+    """Keeps what equal schedules share from batch to batch. Both lanes use one: its tables only gain equal entries."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Known] = {}
@@ -125,7 +125,10 @@ class Planner:
         open_jobs: Mapping[int, list[OpenJob]],
         draw_id: Callable[[], int],
     ) -> Plan:
-        """Decide about every claimed timer. A schedule that cannot be evaluated is refused, never the batch."""
+        """Decide about every claimed timer. A schedule that cannot be evaluated is refused, never the batch.
+
+        `draw_id` gives a fresh job id, for timers of which several occurrences run.
+        """
         plan = Plan()
         for timer in timers:
             definition = definitions.get(timer.schedule_id)

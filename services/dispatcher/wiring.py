@@ -8,6 +8,7 @@ from services.dispatcher.backlog import Backlog
 from services.dispatcher.claimer import Claimer
 from services.dispatcher.encoding import encode
 from services.dispatcher.leadership import Leadership
+from services.dispatcher.planning import Planner
 from services.dispatcher.relay import Relay
 from services.dispatcher.rescue import Rescue
 from services.dispatcher.settings import Settings
@@ -52,7 +53,7 @@ class Dispatcher:
         )
         # A stopped leader's transaction must be over before a standby's take-over would be late.
         claiming = int(lease * 900)
-        backlog, summary = Backlog(), Summary()
+        backlog, summary, planner = Backlog(), Summary(), Planner()
         first, second = (
             Claimer(
                 self._session(name, claiming, idle=int(lease * 600)),
@@ -60,6 +61,7 @@ class Dispatcher:
                 self.relay,
                 backlog,
                 summary,
+                planner,
                 batch=settings.dispatcher_batch,
                 sampled_below=int(settings.trace_sample_ratio * 2**64),
             )
