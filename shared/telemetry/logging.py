@@ -23,6 +23,7 @@ from shared.settings import SharedSettings
 
 Logger = structlog.stdlib.BoundLogger
 _FIRST = ("service", "action", "schedule_id", "job_id")
+_LONGEST = 4_000
 
 
 def get_logger(name: str) -> Logger:
@@ -88,8 +89,14 @@ def _logfmt(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
 
 
 def _one_line(message: str) -> str:
-    """A message that came from outside cannot start a line of its own."""
-    return message.replace("\r", "\\r").replace("\n", "\\n")
+    """A message that came from outside cannot start a line of its own, turn a terminal's direction or colours, fill a
+    disk, or, by one NUL, make grep call the whole log a binary file.
+    """
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST]}… ({len(message):,} characters)"
+    if message.isprintable():
+        return message
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in message)
 
 
 def _quoted(value: object) -> str:
