@@ -127,7 +127,9 @@ class GroupConsumer:
     def poll(self, limit: int, seconds: float) -> list[Record]:
         """Up to `limit` records, waiting at most so long for the first. Raises ConsumerStopped."""
         records: list[Record] = []
-        for message in self._consumer.consume(limit, seconds):
+        # consume() waits until it has all it may return: so wait for one, then take what else is there.
+        messages = self._consumer.consume(1, seconds)
+        for message in messages + self._consumer.consume(limit - 1, 0) if messages else ():
             error = message.error()
             if error is not None:
                 self._on_error(error)
@@ -290,7 +292,7 @@ class Listener:
 
     def poll(self, seconds: float) -> list[Record]:
         """What has come, waiting at most so long."""
-        messages = self._consumer.consume(100, seconds)
+        messages = self._consumer.consume(1, seconds)
         return [record_of(message, self._name) for message in messages if message.error() is None]
 
     def close(self) -> None:
