@@ -1,7 +1,6 @@
 """The event loop: starts Faust, commits what is recorded, and ends cleanly. Called by wiring.py on the main thread."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import faust
@@ -10,11 +9,10 @@ from services.health import app as faust_app
 from services.health.conditions import Conditions
 from services.health.intake import Intake
 from services.health.positions import Positions
-from services.health.recorder import Recorded
+from services.health.recorder import Recorder
 from services.health.settings import Settings
 from services.health.transport import App
 from shared.events.topics import SCHEDULES
-from shared.kafka.consumer import Record
 from shared.process import Process
 from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
@@ -34,9 +32,10 @@ class Consuming:
         settings: Settings,
         process: Process,
         conditions: Conditions,
-        record: Callable[[Sequence[Record]], Recorded],
+        recorder: Recorder,
     ) -> None:
-        self._settings, self._process, self._conditions, self._record = settings, process, conditions, record
+        self._settings, self._process, self._conditions = settings, process, conditions
+        self._recorder = recorder
         self._positions = Positions(holes_allowed_in=[settings.topic_prefix + SCHEDULES.name])
         self._intake: Intake | None = None
         self._assigned: frozenset[tuple[str, int]] = frozenset()
@@ -47,7 +46,7 @@ class Consuming:
 
     def excused(self) -> bool:
         """Whether no progress is no surprise. Any thread may ask."""
-        return self._intake is None or self._intake.waiting
+        return self._intake is None or self._intake.excused
 
     async def run(self) -> None:
         """Consume until the process stops; sets its exit code when Faust gave up."""
@@ -71,13 +70,13 @@ class Consuming:
             await faust_app.seek(app, topic, partition, offset)
 
         return Intake(
-            self._record,
+            self._recorder,
             self._positions,
             self._conditions,
             prefix=self._settings.topic_prefix,
             batch_size=self._settings.record_batch_size,
             seek=seek,
-            beat=lambda: self._process.beat("recorder", 120),
+            process=self._process,
         )
 
     def _declare(self, app: App, topic: Any, intake: Intake) -> None:

@@ -5,14 +5,15 @@ and its acknowledgements, which this service cannot use (positions.py says why).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from services.health.conditions import Conditions
 from services.health.positions import Positions
-from services.health.recorder import Recorded, TooManyUnreadable
+from services.health.recorder import Reading, Recorder, TooManyUnreadable
 from shared.kafka.consumer import Record
+from shared.process import Process
 from shared.storage.database import DatabaseUnavailable
 from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
@@ -21,6 +22,8 @@ log = get_logger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds between two tries of the same batch."""
+_PART, _BATCH_SECONDS = "recorder", 120.0
+"""A try that takes longer hangs."""
 
 
 class KafkaUnavailable(Exception):
@@ -41,50 +44,48 @@ class EventQueue(Protocol):
 
 
 class Intake:
-    """Takes events, has them recorded, remembers how far each partition is."""
+    """Takes events, has them recorded, remembers how far each partition is.
+
+    Two tasks: one collects and decodes the next batch while the other waits for PostgreSQL to have the last.
+    """
 
     def __init__(
         self,
-        record: Callable[[Sequence[Record]], Recorded],
+        recorder: Recorder,
         positions: Positions,
         conditions: Conditions,
         *,
         prefix: str,
         batch_size: int,
-        seek: Callable[[str, int, int], Any],
-        beat: Callable[[], None],
+        seek: Callable[[str, int, int], Awaitable[None]],
+        process: Process,
     ) -> None:
-        """`seek(topic, partition, offset)` is a coroutine that makes the consumer read from there again."""
-        self._record = record
+        """`seek(topic, partition, offset)` makes the consumer read from there again."""
+        self._recorder = recorder
         self._positions = positions
         self._conditions = conditions
         self._prefix = prefix
         self._batch_size = batch_size
         self._seek = seek
-        self._beat = beat
+        self._process = process
         self._pool = ThreadPoolExecutor(1, "recorder")  # one: batches are recorded in their order
         self._ending = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.waiting = False
-        """Whether recording waits for a server, or has stopped for good: then no progress is no surprise."""
+        self._waiting = self._stopped = False
+
+    @property
+    def excused(self) -> bool:
+        """Whether it waits for a server or has stopped for good: no progress is no surprise. Any thread may ask."""
+        return self._waiting or self._stopped
 
     async def run(self, queue: EventQueue) -> None:
         """Take and record until the task is cancelled or the stream ends, which it does only when the service does."""
-        while True:
-            try:
-                event = await queue.get()
-            except StopAsyncIteration:
-                if self._ending.is_set():
-                    return
-                raise RuntimeError("Faust has ended the stream") from None
-            if self._ending.is_set():
-                await asyncio.Event().wait()  # what is not begun is read again after the restart
-            self._idle.clear()
-            try:
-                await self._take(event, queue)
-            finally:
-                self._idle.set()
+        batches: asyncio.Queue[tuple[list[Record], Reading]] = asyncio.Queue(1)
+        async with asyncio.TaskGroup() as group:
+            recording = group.create_task(self._record(batches))
+            await self._collect(queue, batches)
+            recording.cancel()
 
     async def end(self, seconds: float) -> None:
         """Begin no new batch, and wait so long for the one in work."""
@@ -95,7 +96,45 @@ class Intake:
             log.warning("Stopping before a batch is recorded: its events will be read again")
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _take(self, event: Any, queue: EventQueue) -> None:
+    async def _collect(self, queue: EventQueue, batches: asyncio.Queue[tuple[list[Record], Reading]]) -> None:
+        """Batches of what waits, each as large as it happens to be, up to the limit."""
+        while True:
+            try:
+                event = await queue.get()
+            except StopAsyncIteration:
+                if self._ending.is_set():
+                    return
+                raise RuntimeError("Faust has ended the stream") from None
+            records = await self._take(event, queue)
+            if not records:
+                continue
+            try:
+                reading = self._recorder.read(records)
+            except TooManyUnreadable as error:
+                self._stopped = True
+                self._conditions.say("reading", f"stopped: {error}")
+                log.critical("Recording has stopped, nothing is committed: %s", error)
+                await self._ending.wait()
+                return
+            await batches.put((records, reading))
+
+    async def _record(self, batches: asyncio.Queue[tuple[list[Record], Reading]]) -> None:
+        """One batch after the other; what is not begun when the service ends is read again after its restart."""
+        while True:
+            records, reading = await batches.get()
+            if self._ending.is_set():
+                return
+            self._idle.clear()
+            try:
+                if await self._until_written(reading):
+                    for record in records:
+                        self._positions.recorded((self._prefix + record.topic, record.partition), record.offset)
+            finally:
+                self._process.quiet(_PART)  # nothing in hand promises nothing: an idle service is not stuck
+                self._idle.set()
+
+    async def _take(self, event: Any, queue: EventQueue) -> list[Record]:
+        """This event and what waits behind it."""
         records: list[Record] = []
         while True:
             message = event.message
@@ -107,44 +146,36 @@ class Intake:
                 metrics.REREAD.labels(message.topic.removeprefix(self._prefix)).inc()
                 await self._seek(message.topic, message.partition, seek_to)
             if len(records) >= self._batch_size or queue.empty():
-                break
+                return records
             event = queue.get_nowait()
-        if records:
-            await self._until_recorded(records)
-            for record in records:
-                self._positions.recorded((self._prefix + record.topic, record.partition), record.offset)
 
-    async def _until_recorded(self, records: list[Record]) -> None:
-        """The batch stays in hand until the database has it."""
+    async def _until_written(self, reading: Reading) -> bool:
+        """The batch stays in hand until the database has it; False when the service ended first."""
         loop = asyncio.get_running_loop()
         wait = FIRST_WAIT
         while not self._ending.is_set():
-            self._beat()
+            self._process.beat(_PART, _BATCH_SECONDS)
             try:
-                await loop.run_in_executor(self._pool, self._record, records)
+                await loop.run_in_executor(self._pool, self._recorder.write, reading)
             except DatabaseUnavailable as error:
-                self._lacks("recording", f"waiting for PostgreSQL: {error}")
+                self._lacks(f"waiting for PostgreSQL: {error}")
             except KafkaUnavailable as error:
-                self._lacks("recording", f"waiting for Kafka to take a dead letter: {error}")
-            except TooManyUnreadable as error:
-                self._lacks("recording", f"stopped: {error}")
-                log.critical("Recording has stopped, nothing is committed: %s", error)
-                await self._ending.wait()
+                self._lacks(f"waiting for Kafka to take a dead letter: {error}")
             else:
-                self.waiting = False
+                self._waiting = False
                 self._conditions.say("recording", None)
-                return
+                return True
             try:
                 await asyncio.wait_for(self._ending.wait(), wait)
             except TimeoutError:
                 wait = min(LONGEST_WAIT, wait * 2)
-        raise asyncio.CancelledError
+        return False
 
-    def _lacks(self, part: str, sentence: str) -> None:
-        if not self.waiting:
+    def _lacks(self, sentence: str) -> None:
+        if not self._waiting:
             log.warning("Events wait to be recorded: %s", sentence)
-        self.waiting = True
-        self._conditions.say(part, sentence)
+        self._waiting = True
+        self._conditions.say("recording", sentence)
 
     def _of(self, message: Any) -> Record:
         headers = message.headers

@@ -1,8 +1,9 @@
 """Records a batch of events: outcomes, statistics and audit entries, in one transaction.
 
-intake.py calls `record` with what came from Kafka, and again with the same batch while it raises DatabaseUnavailable.
-Everything here may run twice for the same events: what was recorded before is recognised and changes nothing. One event
-that cannot be written is found by halving the batch and goes to the dead letters; the others are recorded.
+intake.py calls `read` with what came from Kafka and `write` with that reading, again and again while it raises
+DatabaseUnavailable. Everything here may run twice for the same events: what was recorded before is recognised and
+changes nothing. One event that cannot be written is found by halving the batch and goes to the dead letters; the others
+are recorded.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,11 +36,12 @@ class TooManyUnreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a batch did. `failing`: schedules whose last run failed, with their consecutive failures."""
+class Reading:
+    """A batch, decoded: its events in order, and what nobody can read, with the reason."""
 
-    events: int
-    failing: dict[int, int]
+    size: int
+    readable: list[tuple[Record, Event]]
+    dead: list[tuple[Record, str]]
 
 
 PutAside = Callable[[Sequence[tuple[Record, str]]], None]
@@ -49,29 +51,28 @@ PutAside = Callable[[Sequence[tuple[Record, str]]], None]
 class Recorder:
     """Turns records of `runs.results` and `schedules` into rows."""
 
-    def __init__(self, database: Database, put_aside: PutAside, *, traced: bool = False) -> None:
-        """`traced`: end each sampled trace with a span of its own; costs as much as the recording itself."""
+    def __init__(
+        self,
+        database: Database,
+        put_aside: PutAside,
+        *,
+        on_failing: Callable[[dict[int, int]], None] = lambda _failing: None,
+        traced: bool = False,
+    ) -> None:
+        """`on_failing` is told, after each batch, which schedules fail now (id → consecutive failures).
+
+        `traced`: end each sampled trace with a span of its own; costs as much as the recording itself.
+        """
         self._database = database
         self._put_aside = put_aside
+        self._on_failing = on_failing
         self._traced = traced
         self._unreadable = UnreadableLimit()
 
-    def record(self, records: Sequence[Record]) -> Recorded:
-        """Record a batch, in order. Raises DatabaseUnavailable (try again) and TooManyUnreadable (stop)."""
-        started = clock.monotonic()
-        dead: list[tuple[Record, str]] = []
-        readable = self._readable(records, dead)
-        failing: dict[int, int] = {}
-        if readable:
-            self._write(readable, dead, failing)
-        if dead:
-            self._put_aside(dead)
-        metrics.RECORD_BATCH.observe(len(records))
-        metrics.RECORD_DURATION.observe(clock.monotonic() - started)
-        return Recorded(len(readable), failing)
-
-    def _readable(self, records: Sequence[Record], dead: list[tuple[Record, str]]) -> list[tuple[Record, Event]]:
+    def read(self, records: Sequence[Record]) -> Reading:
+        """Decode a batch, once. Raises TooManyUnreadable (stop)."""
         readable: list[tuple[Record, Event]] = []
+        dead: list[tuple[Record, str]] = []
         for record in records:
             if record.value is None and record.topic == SCHEDULES_TOPIC:
                 continue  # a tombstone: compaction's affair; the deletion itself was an event
@@ -83,7 +84,26 @@ class Recorder:
                     raise TooManyUnreadable(f"nearly every message of {record.topic} is unreadable: {error}") from error
             else:
                 self._unreadable.note(True)
-        return readable
+        return Reading(len(records), readable, dead)
+
+    def write(self, reading: Reading) -> None:
+        """Record a batch, in order. Raises DatabaseUnavailable (try again with the same)."""
+        started = clock.monotonic()
+        dead = list(reading.dead)
+        failing: dict[int, int] = {}
+        if reading.readable:
+            self._write(reading.readable, dead, failing)
+        if dead:
+            self._put_aside(dead)
+        metrics.RECORD_BATCH.observe(reading.size)
+        metrics.RECORD_DURATION.observe(clock.monotonic() - started)
+        failing = {schedule_id: failures for schedule_id, failures in failing.items() if failures}
+        if failing:
+            self._on_failing(failing)
+
+    def record(self, records: Sequence[Record]) -> None:
+        """Both, for those who have one batch."""
+        self.write(self.read(records))
 
     def _write(
         self, readable: Sequence[tuple[Record, Event]], dead: list[tuple[Record, str]], failing: dict[int, int]

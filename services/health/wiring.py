@@ -19,7 +19,7 @@ from services.health.intake import KafkaUnavailable
 from services.health.monitor import Monitor, StandStill
 from services.health.notifying import MailChannel, WebhookChannel
 from services.health.pulse import Pulse
-from services.health.recorder import Recorded, Recorder
+from services.health.recorder import Recorder
 from services.health.retention import Periods, Retention
 from services.health.settings import Settings
 from services.health.watch import Watch
@@ -56,7 +56,7 @@ class Service:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._tracer = tracing.configure("health", settings)
         self._process = Process("health", settings.instance)
-        self._conditions = Conditions(kafka="not yet asked", consumer="not yet started", recording=None)
+        self._conditions = Conditions(kafka="not yet asked", consumer="not yet started", reading=None, recording=None)
         # A stopped replica must not hold the chains' rows for longer than its partitions take to move.
         self._database = Database(
             settings.database_url,
@@ -67,8 +67,13 @@ class Service:
         self._pulse = Pulse(self._database, self._process)
         self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "health")
         self._disabler = Disabler(self._database)
-        self._recorder = Recorder(self._database, self._put_aside, traced=settings.otlp_endpoint is not None)
-        self._consuming = Consuming(settings, self._process, self._conditions, self._record)
+        recorder = Recorder(
+            self._database,
+            self._put_aside,
+            on_failing=self._disabler.pause,
+            traced=settings.otlp_endpoint is not None,
+        )
+        self._consuming = Consuming(settings, self._process, self._conditions, recorder)
         self._duty = self._build_duty()
 
     def run(self) -> int:
@@ -127,14 +132,6 @@ class Service:
         if made:
             log.info("Created %d topics", len(made), topics=" ".join(made))
         return None
-
-    def _record(self, records: Sequence[Record]) -> Recorded:
-        """Record a batch, and disable the schedules that have failed as often as they allow."""
-        recorded = self._recorder.record(records)
-        failing = {schedule_id: failures for schedule_id, failures in recorded.failing.items() if failures}
-        if failing:
-            self._disabler.pause(failing)
-        return recorded
 
     def _build_duty(self) -> Duty:
         settings = self._settings
