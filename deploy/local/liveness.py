@@ -17,6 +17,7 @@ STUCK_AFTER = 12.0
 """Seconds of "stuck" answers after which a service is given up."""
 SILENT_AFTER = 60.0
 """Seconds without any answer, once it had answered: a frozen process; longer, since a busy machine may look alike."""
+_LONGEST_ANSWER = 500
 
 
 class Liveness:
@@ -27,6 +28,7 @@ class Liveness:
         self._urls = urls
         self._since: dict[str, tuple[str, float]] = {}
         self._heard: set[str] = set()
+        self._said: dict[str, str] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="liveness", daemon=True)
@@ -45,24 +47,25 @@ class Liveness:
             self._since.pop(name, None)
             self._heard.discard(name)
 
-    def given_up(self) -> list[str]:
-        """The services that have been stuck or silent for too long."""
+    def given_up(self) -> dict[str, str]:
+        """The services that have been stuck or silent for too long, each with what it said, for the log."""
         now = time.monotonic()
         limits = {"stuck": STUCK_AFTER, "silent": SILENT_AFTER}
         with self._lock:
-            return [
-                name
+            return {
+                name: self._said.get(name, "")
                 for name, (how, since) in self._since.items()
                 if now - since > limits[how] and (how == "stuck" or name in self._heard)
-            ]
+            }
 
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL):
             for name, url in self._urls.items():
-                self._note(name, _verdict(url))
+                self._note(name, *_verdict(url))
 
-    def _note(self, name: str, verdict: str) -> None:
+    def _note(self, name: str, verdict: str, said: str) -> None:
         with self._lock:
+            self._said[name] = said
             if verdict == "alive":
                 self._since.pop(name, None)
                 self._heard.add(name)
@@ -70,12 +73,13 @@ class Liveness:
                 self._since[name] = (verdict, time.monotonic())
 
 
-def _verdict(url: str) -> str:
+def _verdict(url: str) -> tuple[str, str]:
+    """alive, stuck or silent, and the words of the answer: they name the part that hangs."""
     try:
         with open_url(f"{url}/livez", timeout=2.0):
-            return "alive"
+            return "alive", ""
     except urllib.error.HTTPError as error:
-        error.close()
-        return "stuck"
-    except (OSError, ValueError):
-        return "silent"
+        with error:
+            return "stuck", error.read(_LONGEST_ANSWER).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        return "silent", str(error)

@@ -89,10 +89,13 @@ class Managed:
         self._allowed = self._may_start()
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
-    def give_up(self) -> None:
-        """Kill a process that lives but does not work; `watch` then finds it dead and starts it again."""
+    def give_up(self, said: str) -> None:
+        """Kill a process that lives but does not work; `watch` then finds it dead and starts it again.
+
+        `said`: its answer on /livez. The process cannot tell any more, and its restart leaves no other trace.
+        """
         if self._process is not None:
-            log.warning("process=%s pid=%d event=killed_as_stuck", self.name, self._process.pid)
+            log.warning("process=%s pid=%d event=killed_as_stuck livez=%r", self.name, self._process.pid, said)
             self._process.kill()
 
     def ask_to_end(self) -> None:

@@ -177,8 +177,8 @@ class Supervisor:
             self._liveness.restarted(name)
         if changed:
             self._save()
-        for name in self._liveness.given_up():
-            self._managed[name].give_up()
+        for name, said in self._liveness.given_up().items():
+            self._managed[name].give_up(said)
             self._liveness.restarted(name)
         if time.monotonic() >= self._next_log_check:
             self._next_log_check = time.monotonic() + LOG_CHECK

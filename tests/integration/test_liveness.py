@@ -20,6 +20,7 @@ class Service(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(Service.status)
         self.end_headers()
+        self.wfile.write(b'{"stuck":["recorder"]}')
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
         pass
@@ -43,10 +44,10 @@ def test_a_stuck_service_is_given_up_and_a_starting_one_is_not(service: str, mon
     watch.start()
     try:
         eventually(lambda: "worker" in watch._heard)
-        assert watch.given_up() == []
+        assert watch.given_up() == {}
         Service.status = 503
-        eventually(lambda: watch.given_up() == ["worker"])
+        eventually(lambda: watch.given_up() == {"worker": '{"stuck":["recorder"]}'})
         watch.restarted("worker")
-        assert watch.given_up() == []
+        assert watch.given_up() == {}
     finally:
         watch.stop()
