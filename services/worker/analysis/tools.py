@@ -4,6 +4,8 @@ They run with their own defaults and never with the repository's configuration: 
 found. They only read; Python tools start isolated (`-I`), so that no module of the repository is imported.
 """
 
+import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -30,23 +32,26 @@ _LONG_FROM = 120
 _BANDIT_LEVELS = {"HIGH": "error", "MEDIUM": "warning", "LOW": "note"}
 _RUFF_ERRORS = ("E9", "F6", "F7", "F82", "invalid-syntax")
 _RUFF_RULES = "E4,E7,E9,F,B,C90,PLE,PLW,UP,SIM"
-_SECRET_PLUGINS = (
-    *("ArtifactoryDetector", "AWSKeyDetector", "AzureStorageKeyDetector", "BasicAuthDetector", "CloudantDetector"),
-    *(
-        "DiscordBotTokenDetector",
-        "GitHubTokenDetector",
-        "GitLabTokenDetector",
-        "IbmCloudIamDetector",
-        "JwtTokenDetector",
-    ),
-    *("MailchimpDetector", "NpmDetector", "OpenAIDetector", "PrivateKeyDetector", "PypiTokenDetector"),
-    *("SendGridDetector", "SlackDetector", "SquareOAuthDetector", "StripeDetector", "TelegramBotTokenDetector"),
-    *("TwilioKeyDetector", "KeywordDetector"),
-)
+_CERTAIN_SECRETS = frozenset({"Private Key", "AWS Access Key", "GitHub Token"})
+_UNSEARCHED_LISTED = 1_000
+_NAME_LIMIT = 255
+"""Bytes of a file's name on Linux."""
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Every file under the folder, in order."""
+    """Every file under the folder, in order.
+
+    Names that are no UTF-8 or hold a backslash are changed on disk: no JSON could carry the former, and detect-secrets
+    takes the latter for a folder's end and silently leaves the file out.
+    """
+    for parent, folders, names in os.walk(os.fsencode(folder), topdown=False):
+        for name in (*folders, *names):
+            readable = name.decode(errors="backslashreplace").replace("\\", "%").encode()
+            if readable != name:
+                if len(readable) > _NAME_LIMIT or os.path.lexists(os.path.join(parent, readable)):  # noqa: PTH118 (bytes)
+                    ending = os.path.splitext(readable)[1][-16:]  # noqa: PTH122 (bytes)
+                    readable = hashlib.sha256(name).hexdigest().encode() + ending
+                os.rename(os.path.join(parent, name), os.path.join(parent, readable))  # noqa: PTH104, PTH118 (bytes)
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
@@ -140,36 +145,25 @@ def lizard(folder: Path, files: Sequence[Path]) -> ToolReport:
     return ToolReport("lizard", version("lizard"), address, sorted_findings(findings))
 
 
-def secrets(folder: Path, files: Sequence[Path]) -> ToolReport:
+def secrets(folder: Path, files: Sequence[Path], seconds: float) -> ToolReport:
     """Passwords and keys in files. Nothing found is ever tried out, and no finding carries the secret itself."""
-    from detect_secrets.core.secrets_collection import SecretsCollection
-    from detect_secrets.settings import transient_settings
-
-    settings = {
-        "plugins_used": [{"name": name} for name in _SECRET_PLUGINS],
-        # Without the verification policy: it would use what it has found.
-        "filters_used": [
-            {"path": "detect_secrets.filters.allowlist.is_line_allowlisted"},
-            {"path": "detect_secrets.filters.heuristic.is_templated_secret"},
-            {"path": "detect_secrets.filters.heuristic.is_indirect_reference"},
-            {"path": "detect_secrets.filters.heuristic.is_likely_id_string"},
-            {"path": "detect_secrets.filters.heuristic.is_potential_uuid"},
-            {"path": "detect_secrets.filters.heuristic.is_sequential_string"},
-            {"path": "detect_secrets.filters.heuristic.is_lock_file"},
-        ],
-    }
+    listing = folder.with_name(f"{folder.name}.searched")
+    names = [_relative(str(path), folder) for path in files if path.stat().st_size <= FILE_LIMIT]
+    listing.write_bytes(b"\n".join(orjson.dumps(name) for name in names))
+    program = Path(__file__).with_name("secret_scan.py")
+    # It stops by itself at half the time; the tools after it need theirs.
+    command = [sys.executable, "-I", str(program), str(folder), str(listing), str(seconds / 2)]
+    answer = orjson.loads(_run(command, seconds, "detect-secrets"))
     findings = []
-    with transient_settings(settings):
-        collection = SecretsCollection(root=str(folder))
-        for path in files:
-            if path.stat().st_size <= FILE_LIMIT:
-                collection.scan_file(_relative(str(path), folder))
-        for name, secret in collection:
-            kind = secret.type
-            rule = Rule(kind.lower().replace(" ", "-"), kind)
-            certain = kind in {"Private Key", "AWS Access Key", "GitHub Token"}
-            level, text = "error" if certain else "warning", f"possible secret: {kind}"
-            findings.append(Finding(rule, level, text, name, secret.line_number, marked_by=""))
+    for name, line, kind in answer["found"]:
+        level = "error" if kind in _CERTAIN_SECRETS else "warning"
+        rule = Rule(kind.lower().replace(" ", "-"), kind)
+        findings.append(Finding(rule, level, f"possible secret: {kind}", name, line, marked_by=""))
+    slow = answer["unsearched"]
+    unsearched = Rule("not-searched", "A file that takes too long to search")
+    for name in slow[:_UNSEARCHED_LISTED]:
+        text = f"not searched for secrets to its end: that takes too long (one of {len(slow)} such files)"
+        findings.append(Finding(unsearched, "note", text, name, 1, marked_by=""))
     address = "https://github.com/Yelp/detect-secrets"
     return ToolReport("detect-secrets", version("detect-secrets"), address, sorted_findings(findings))
 

@@ -60,7 +60,7 @@ def _analyse(
     seconds = context.timeout_seconds
     reports = []
     if parameters.analysis_type in {"full", "security"}:
-        reports += [tools.bandit(folder, seconds), tools.secrets(folder, files)]
+        reports += [tools.bandit(folder, seconds), tools.secrets(folder, files, seconds)]
     if parameters.analysis_type in {"full", "quality"}:
         reports += [tools.ruff(folder, seconds), tools.lizard(folder, files)]
     dependencies = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from services.worker.analysis import sarif, tools
 from services.worker.git import GitCache, judged
 from services.worker.settings import Settings
 from services.worker.task import PermanentError
@@ -50,3 +52,24 @@ def test_a_repository_within_the_limits_is_checked_out_whole(tmp_path: Path) -> 
     repository(tmp_path / "plain", {"a.txt": "1", "b/ünï.txt": "2"})
     found = fetched_and_checked_out(tmp_path / "plain", tmp_path / "home", files=2)
     assert {path.name for path in found} == {"a.txt", "b", "ünï.txt"}
+
+
+def test_names_that_are_no_text_keep_nothing_from_being_analysed(tmp_path: Path) -> None:
+    repository(tmp_path / "odd", {"a.txt": "1"})
+    strange = tmp_path / "odd" / os.fsdecode(b"caf\xe9")
+    strange.mkdir()
+    for name in (b"\xff.py", b"\xff" * 200 + b".py", b"new\nline.py", b"back\\slash.py"):
+        (strange / os.fsdecode(name)).write_text("eval(input())\npassword = 'correct-horse-battery'\n")
+    git(tmp_path / "odd", "add", "-A")
+    git(tmp_path / "odd", "commit", "--quiet", "-m", "odd names")
+    fetched_and_checked_out(tmp_path / "odd", tmp_path / "home")
+    folder = tmp_path / "home" / "files"
+    files = tools.files_of(folder)
+    reports = [tools.bandit(folder, 60), tools.secrets(folder, files, 60), tools.ruff(folder, 60)]
+    reports.append(tools.lizard(folder, files))
+    document = sarif.document(reports, folder, url="https://example.com/x", commit="0", branch=None, known=None)
+    assert sarif.problems(document) == []
+    evals = {one.path for one in reports[0].findings if one.rule.rule_id == "B307"}
+    assert len(evals) == 4
+    assert {"caf%xe9/%xff.py", "caf%xe9/new\nline.py", "caf%xe9/back%slash.py"} < evals
+    assert {one.path for one in reports[1].findings} == evals
