@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+from opentelemetry.trace import Span
 
 from services.worker.task import Handler, PermanentError, TaskError, TemporaryError
 from shared.domain.job import FailureReason
@@ -60,6 +61,8 @@ class Attempt:
     """When execution began; None while it waits for its slot."""
     started_monotonic: float = 0.0
     timed_out: bool = False
+    span: Span | None = None
+    """Open while it executes, where traces are exported."""
     cancel_reason: str | None = None
     """Set when it was asked to stop: its end is then a cancellation, whatever the handler makes of it."""
 

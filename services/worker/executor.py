@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from opentelemetry.trace import StatusCode
 from pydantic import ValidationError
 
 from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded, failure_of
@@ -22,6 +23,7 @@ from shared.domain.job import FailureReason
 from shared.process import Process
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import RUN_DURATION, RUNS_IN_PROGRESS, RUNS_STARTED
+from shared.telemetry.tracing import begin_span
 
 log = get_logger(__name__)
 
@@ -153,6 +155,14 @@ class Executor:
             self._end(attempt, Cancelled("deadline"))
             return
         attempt.started_at, attempt.started_monotonic = now, clock.monotonic()
+        if self._settings.otlp_endpoint is not None:
+            attempt.span, attempt.traceparent = begin_span(
+                f"run {due.task_type}",
+                attempt.traceparent,
+                schedule_id=due.schedule_id,
+                job_id=due.job_id,
+                attempt=due.attempt,
+            )
         self._on_begin(attempt)
         if handler is None:
             sentence = f"no handler for task type {due.task_type} in this worker"
@@ -244,6 +254,10 @@ class Executor:
             self._children.pop(attempt.key, None)
         if attempt.cancel_reason is not None and not isinstance(outcome, Succeeded | NotBegun):
             outcome = _stopped(attempt.cancel_reason)
+        if attempt.span is not None:
+            if isinstance(outcome, Failed):
+                attempt.span.set_status(StatusCode.ERROR, outcome.error)
+            attempt.span.end()
         if attempt.started_at is not None and attempt.handler is not None:
             self._gauges[attempt.due.task_type].ended(outcome, clock.monotonic() - attempt.started_monotonic)
         self._on_end(attempt, outcome)

@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel
 
 from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded
+from services.worker.run_log import RunLog
 from shared import clock
 from shared.domain.retry import RetryPolicy, delay_before_next
 from shared.events.envelope import Message, ended_id, headers_of, started_id
@@ -55,6 +56,7 @@ class Results:
         self._instance = instance
         self._source = f"/commandcenter/worker/{instance}"
         self._give_up = give_up
+        self._log = RunLog()
         self._acknowledged: deque[tuple[int, int, bool, Record]] = deque()
         self._handed_back: deque[Attempt] = deque()
         self._finished: deque[Record] = deque()
@@ -94,8 +96,9 @@ class Results:
             return
         event_type, fields = self._end(attempt, outcome, clock.now())
         will_retry = bool(fields.get("will_retry"))
-        if isinstance(outcome, Failed):
-            self._note_failure(attempt, outcome, will_retry)
+        self._log.ended(attempt, outcome, will_retry=will_retry)
+        if isinstance(outcome, Failed) and not will_retry:
+            self._give_up(attempt, outcome)
         event_id = ended_id(attempt.due.job_id, attempt.due.attempt, event_type.TYPE.split(".")[-2], "worker")
         self._publish(self._message(attempt, event_type, event_id, fields), attempt, will_retry)
 
@@ -179,20 +182,6 @@ class Results:
     def _settle(self, count: int) -> None:
         with self._count:
             self._unacknowledged -= count
-
-    def _note_failure(self, attempt: Attempt, failure: Failed, will_retry: bool) -> None:
-        due = attempt.due
-        log.warning(
-            f"Attempt {due.attempt} of job {due.job_id} failed: {failure.error}",
-            action="run.failed",
-            schedule_id=due.schedule_id,
-            job_id=due.job_id,
-            task_type=due.task_type,
-            reason=str(failure.reason),
-            will_retry=will_retry,
-        )
-        if not will_retry:
-            self._give_up(attempt, failure)
 
     def _message(self, attempt: Attempt, event_type: type[EventData], event_id: str, fields: dict[str, Any]) -> Message:
         """The event as a message. Thousands a second pass here: its fields skip the model, a test holds them to it."""

@@ -41,6 +41,17 @@ def current_traceparent() -> str | None:
     return carrier.get("traceparent")
 
 
+def begin_span(name: str, parent: str | None, **attributes: str | int | float | bool) -> tuple[Span, str | None]:
+    """Open a span that ends elsewhere, by its `end`; returns it with its traceparent. For work that changes threads."""
+    context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
+    opened = trace.get_tracer("commandcenter").start_span(
+        name, context=context, kind=SpanKind.CONSUMER, attributes=attributes
+    )
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, trace.set_span_in_context(opened))
+    return opened, carrier.get("traceparent")
+
+
 @contextmanager
 def span(
     name: str, parent: str | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int | float | bool

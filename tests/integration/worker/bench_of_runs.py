@@ -151,6 +151,7 @@ class Runs:
         timeout_seconds: int = 60,
         first_seconds: float = 30.0,
         scheduled_for: datetime | None = None,
+        traceparent: str | None = None,
     ) -> int:
         """Send a due run; returns its job id."""
         if job_id is None:
@@ -172,7 +173,7 @@ class Runs:
             policy=RunPolicy(max_attempts, first_seconds, 3600.0, timeout_seconds, None),
             deadline_from=now,
         )
-        message = due_message(run, now)
+        message = due_message(run, now, traceparent)
         self.send(message.topic, message.key.encode(), message.headers, (message.value or "").encode())
         return job_id
 

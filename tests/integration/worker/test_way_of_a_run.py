@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 from shared.events.types import RunFailed, RunStarted, RunSucceeded
 from tests.integration.worker.bench_of_runs import Runs
@@ -88,3 +89,40 @@ def test_the_same_event_twice_starts_once(runs: Runs) -> None:
     assert len(runs.of(job, RunStarted)) == 1
     assert len(runs.of(job, (RunSucceeded, RunFailed))) == 1
     listener.close()
+
+
+class _Collector(BaseHTTPRequestHandler):
+    """What receives OTLP over HTTP."""
+
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Quiet."""
+
+
+def test_an_end_carries_the_trace_and_every_end_has_its_log_line(runs: Runs) -> None:
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    worker = runs.worker(otlp_endpoint=f"http://127.0.0.1:{collector.server_address[1]}")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    good = runs.due("wait", schedule_id=123, traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    bad = runs.due("fail", {"how": "permanent"}, schedule_id=123)
+    runs.ended(good)
+    runs.ended(bad)
+    (ended,) = [one for one in runs.results if one.job_id == good and isinstance(one.data, RunSucceeded)]
+    assert ended.traceparent is not None
+    assert ended.traceparent.startswith(f"00-{trace}-")
+    assert "b7ad6b7169203331" not in ended.traceparent, "a span of its own"
+    lines = [line for line in worker.text().splitlines() if "schedule_id=123" in line]
+    assert any(f"Attempt 1 of job {good} succeeded in" in line for line in lines)
+    assert any(f"Attempt 1 of job {bad} failed: this cannot work" in line and "WARNING" in line for line in lines)
+    worker.stop()
+    spans = b"".join(_Collector.bodies)
+    assert bytes.fromhex(trace) in spans
+    assert b"run wait" in spans
+    collector.shutdown()
