@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 _CHUNK = 1 << 17
 _SPACE = " \t\r\n"
+_AFTER = frozenset(f"{_SPACE},:]}}")
 
 
 class SarifUnreadable(Exception):
@@ -99,8 +100,8 @@ class _Scanner:
                 if not self._more(wanted):
                     raise
             else:
-                # A number may go on in the next chunk.
-                if end < len(self._buffer) or not self._more(wanted):
+                # A number may go on in the next chunk: `1.` has been read as 1 so far.
+                if self._buffer[end : end + 1] in _AFTER or not self._more(wanted):
                     self._at = end
                     return value
             wanted *= 2  # a large value is tried a few times, not once a chunk
