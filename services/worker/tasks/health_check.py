@@ -73,8 +73,11 @@ def _outside(target: str, context: TaskContext, timeout_seconds: float) -> _Prob
 
 
 async def _tcp(target: str, rules: AddressRules) -> dict[str, Any]:
-    parts = urlsplit(target)
-    host, port = parts.hostname or "", parts.port or 0
+    try:
+        parts = urlsplit(target)
+        host, port = parts.hostname or "", parts.port or 0
+    except ValueError as error:  # a port above 65535, a broken bracket: this target's fault, not the others'
+        raise RequestRefused(str(error)) from error
     connected = await connect(host, port, rules)
     connected.close()
     return {"address": connected.address}
