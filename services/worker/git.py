@@ -58,6 +58,8 @@ def judged(url: str, settings: Settings) -> Source:
         if parts.scheme == "https" and parts.hostname:
             port = parts.port or 443
             found = resolve_now(parts.hostname, port, AddressRules.of(settings))
+            if ":" in parts.hostname:
+                return Source(url)  # an IPv6 address names itself; curl reads no pin for one
             addresses = ",".join(f"[{one}]" if ":" in one else one for one in found)
             return Source(url, ("-c", f"http.curloptResolve={parts.hostname}:{port}:{addresses}"))
     except AddressRefused as error:
