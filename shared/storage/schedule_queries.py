@@ -37,7 +37,11 @@ def list_page(
 ) -> tuple[Sequence[ListedSchedule], int]:
     """One page and the total. Pages count from 1."""
     where, values = _where(wanted)
-    values |= {"limit": page_size, "offset": (page - 1) * page_size}
+    total = _total(connection, wanted, where, values)
+    offset = (page - 1) * page_size
+    if offset >= total:  # known without looking through what does not match
+        return [], total
+    values |= {"limit": page_size, "offset": offset}
     rows = connection.execute(
         text(
             f"WITH page AS MATERIALIZED (SELECT s.id FROM schedules s WHERE {where}"  # noqa: S608 (fixed words only)
@@ -46,7 +50,7 @@ def list_page(
         ),
         values,
     ).all()
-    return rows, _total(connection, wanted, where, values)
+    return rows, total
 
 
 def _where(wanted: ScheduleFilter) -> tuple[str, dict[str, object]]:
