@@ -4,6 +4,7 @@ Pure ASGI around the whole application, errors included. It also lets a body wit
 JSON, because the reference's examples send such; requests that a browser sends from another site are refused instead.
 """
 
+import ipaddress
 import re
 import uuid
 from urllib.parse import urlsplit
@@ -33,10 +34,12 @@ log = get_logger(__name__)
 class Envelope:
     """The outermost application."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, origins: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, origins: frozenset[str], local_only: bool) -> None:
+        """`local_only`: nobody is asked who they are, so only requests to a name of this machine itself count."""
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._origins = origins
+        self._local_only = local_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,6 +78,9 @@ class Envelope:
             return _too_large(self._max_body_bytes)
         if b"%00" in scope.get("query_string", b"") or "\x00" in scope["path"]:
             return Problem(422, "NUL characters cannot be stored.")
+        if self._local_only and not _names_this_machine(headers.get(b"host", b"").decode("latin-1")):
+            # A page elsewhere whose name is made to resolve to 127.0.0.1 (DNS rebinding) is its own origin here.
+            return Problem(403, "Without access control (COMMANDCENTER_AUTH=none) only localhost is answered.")
         origin = headers.get(b"origin")
         if origin is not None and scope["method"] not in _SAFE:
             text = origin.decode("latin-1")
@@ -121,6 +127,15 @@ def _request_id(given: bytes) -> str:
     """The caller's id where it is a plain one, else a new one."""
     text = given.decode("latin-1")
     return text if _REQUEST_ID.fullmatch(text) else uuid.uuid4().hex
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a Host header is loopback by its text, or missing, which no browser leaves out."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return not host or name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _too_large(limit: int) -> Problem:

@@ -64,7 +64,10 @@ def application(context: Context) -> Envelope:
     app = create_app(context)
     app.router.lifespan_context = _lifespan(context)
     return Envelope(
-        app, max_body_bytes=context.settings.max_body_bytes, origins=frozenset(context.settings.cors_origins)
+        app,
+        max_body_bytes=context.settings.max_body_bytes,
+        origins=frozenset(context.settings.cors_origins),
+        local_only=context.settings.auth == "none",
     )
 
 

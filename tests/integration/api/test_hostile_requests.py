@@ -88,6 +88,18 @@ def test_pages_of_other_sites_cannot_ask(api: Api) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_a_site_that_resolves_to_this_machine_cannot_ask_where_nobody_is_asked_who_they_are(
+    api: Api, guarded_api: Api
+) -> None:
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "[::1", "@localhost.evil"):
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        assert api.client.get("/api/v1/schedules", headers={"Host": host}).status_code == 403, host
+        assert api.client.post("/api/v1/schedules", json=CREATE, headers=headers).status_code == 403, host
+        assert guarded_api.client.get("/api/v1/schedules", headers={"Host": host}).status_code == 200, host
+    for host in ("localhost", "localhost:8000", "127.0.0.1:1", "127.1.2.3", "[::1]:8000"):
+        assert api.client.get("/api/v1/schedules", headers={"Host": host}).status_code == 200, host
+
+
 def test_headers_and_request_ids(api: Api) -> None:
     answer = api.client.get("/api/v1/schedules/999999", headers={"X-Request-Id": "trace-me-1"})
     assert answer.headers["x-request-id"] == "trace-me-1"
