@@ -141,8 +141,8 @@ def _report_seconds(servers: BenchServers) -> float:
     started = time.monotonic()
     with database.transaction() as connection:
         now = monitor.database_now(connection)
-        findings = monitor.all_findings(connection, Limits(), now)
-        issues.note(connection, findings, monitor.totals(connection), now, 0.0)
+        findings, totals = monitor.survey(connection, Limits(), now)
+        issues.note(connection, findings, totals, now, 0.0)
     seconds = time.monotonic() - started
     database.close()
     return seconds

@@ -76,8 +76,8 @@ class Monitor:
         started = clock.monotonic()
         with self._database.transaction() as connection:
             now = monitor.database_now(connection)
-            findings = [*monitor.all_findings(connection, self._limits, now), *self._find_elsewhere(now)]
-            totals = monitor.totals(connection)
+            findings, totals = monitor.survey(connection, self._limits, now)
+            findings += self._find_elsewhere(now)
             seconds = clock.monotonic() - started
             issues.note(connection, findings, totals, now, seconds)
         metrics.REPORT_DURATION.set(seconds)

@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All schedules at a glance. `bands`: enabled schedules by band, `unrated` before their first run."""
+    """All schedules at a glance. `bands`: schedules with a next run by band, `unrated` before their first run."""
 
     enabled: int
     disabled: int
@@ -38,38 +38,52 @@ class Totals:
 _RATE = "t.success_count::double precision / (t.success_count + t.failure_count)"
 _SEVERITY = f"CASE WHEN {_RATE} < :critical_below THEN 'critical' ELSE 'warning' END"
 
+# The subquery with OFFSET 0 is a look at the definition of each candidate: an estimate that is too high must not turn
+# it into a pass over every definition.
 _FAILING = text(f"""
-SELECT s.id, s.project_id, {_SEVERITY} AS severity, t.success_count, t.failure_count, t.consecutive_failures,
-    t.last_error, t.last_run_at, s.name,
+SELECT t.*, s.*, {_SEVERITY} AS severity,
     t.success_count + t.failure_count >= :after_runs AND {_RATE} < :rate_below AS failing_often,
     t.consecutive_failures >= :in_a_row AS failing_now
 FROM (
-    SELECT * FROM schedule_statistics
+    SELECT schedule_id, success_count, failure_count, consecutive_failures, last_error, last_run_at
+    FROM schedule_statistics
     WHERE failure_count > 0
         AND (consecutive_failures >= :in_a_row
             OR (success_count + failure_count >= :after_runs
                 AND success_count < :rate_below * (success_count + failure_count)))
+    ORDER BY failure_count DESC, schedule_id LIMIT :candidates
 ) AS t
-JOIN schedules s ON s.id = t.schedule_id
-WHERE s.enabled AND s.deleted_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT id, project_id, name FROM schedules
+    WHERE schedules.id = t.schedule_id AND enabled AND deleted_at IS NULL OFFSET 0
+) AS s
 ORDER BY t.failure_count DESC, s.id LIMIT :most
 """)  # noqa: S608 (constants)
 
-# An occurrence fell due (claimed, or due and unclaimed) and was not followed by a run, and the last run, or the
-# creation, lies further back than the limit. What runs right now is no standstill.
-_STALE = text("""
-SELECT s.id, s.project_id, s.name, coalesce(c.last_run_at, s.created_at) AS since, c.last_run_at
+# One pass over timers and statistics, both narrow: the bands of active schedules, and who may be stale. An occurrence
+# fell due (claimed, or due and unclaimed) and was not followed by a run.
+_PASS = text("""
+SELECT count(*) FILTER (WHERE active AND success_count > :healthy_above * runs) AS healthy,
+    count(*) FILTER (WHERE active AND success_count < :critical_below * runs) AS critical,
+    count(*) FILTER (WHERE active AND runs > 0) AS rated, count(*) FILTER (WHERE active) AS active,
+    (array_agg(schedule_id) FILTER (WHERE
+        (last_run_at IS NULL OR last_run_at < CAST(:now AS timestamptz) - :stale_after)
+        AND (next_run_at < CAST(:now AS timestamptz) - :grace
+            OR (last_claimed_for < CAST(:now AS timestamptz) - :grace
+                AND (last_run_at IS NULL OR last_claimed_for > last_run_at)))
+    ))[1 : CAST(:candidates AS integer)] AS perhaps_stale
 FROM (
-    SELECT m.schedule_id, t.last_run_at, least(m.next_run_at, m.last_claimed_for) AS due_at
+    SELECT m.schedule_id, m.next_run_at, m.next_run_at IS NOT NULL AS active, m.last_claimed_for, t.last_run_at,
+        t.success_count, t.success_count + t.failure_count AS runs
     FROM schedule_timers m LEFT JOIN schedule_statistics t ON t.schedule_id = m.schedule_id
-    WHERE (t.last_run_at IS NULL OR t.last_run_at < CAST(:now AS timestamptz) - :stale_after)
-        AND (m.next_run_at < CAST(:now AS timestamptz) - :grace
-            OR (m.last_claimed_for < CAST(:now AS timestamptz) - :grace
-                AND (t.last_run_at IS NULL OR m.last_claimed_for > t.last_run_at)))
-) AS c
-JOIN schedules s ON s.id = c.schedule_id
-WHERE s.enabled AND s.deleted_at IS NULL AND s.frequency <> 'once'
-    AND (c.last_run_at IS NOT NULL OR s.created_at < CAST(:now AS timestamptz) - :stale_after)
+) AS everything
+""")
+# The last run, or the creation, lies further back than the limit. What runs right now is no standstill.
+_STALE = text("""
+SELECT s.id, s.project_id, s.name, coalesce(t.last_run_at, s.created_at) AS since, t.last_run_at
+FROM schedules s LEFT JOIN schedule_statistics t ON t.schedule_id = s.id
+WHERE s.id = ANY(CAST(:ids AS bigint[])) AND s.enabled AND s.deleted_at IS NULL AND s.frequency <> 'once'
+    AND coalesce(t.last_run_at, s.created_at) < CAST(:now AS timestamptz) - :stale_after
     AND NOT EXISTS (SELECT FROM jobs j WHERE j.schedule_id = s.id AND j.status = 'running')
 ORDER BY since, s.id LIMIT :most
 """)
@@ -87,15 +101,13 @@ _DAYS = text(
     " WHERE to_regclass(parent || to_char((CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date + ahead, 'YYYYMMDD'))"
     " IS NULL"
 )
-_TOTALS = text("""
-SELECT count(*) FILTER (WHERE s.enabled) AS enabled, count(*) FILTER (WHERE NOT s.enabled) AS disabled,
-    count(*) FILTER (WHERE s.enabled AND t.success_count > :healthy_above * (t.success_count + t.failure_count))
-        AS healthy,
-    count(*) FILTER (WHERE s.enabled AND t.success_count < :critical_below * (t.success_count + t.failure_count))
-        AS critical,
-    count(*) FILTER (WHERE s.enabled AND t.success_count + t.failure_count > 0) AS rated
-FROM schedules s LEFT JOIN schedule_statistics t ON t.schedule_id = s.id WHERE s.deleted_at IS NULL
-""")
+_COUNTS = text(
+    "SELECT CAST(coalesce(sum(schedules) FILTER (WHERE enabled), 0) AS bigint) AS enabled,"
+    " CAST(coalesce(sum(schedules) FILTER (WHERE NOT enabled), 0) AS bigint) AS disabled"
+    " FROM schedule_counts WHERE project_id = 0"
+)
+_CANDIDATES = 4
+"""How many times the listed findings are looked at before disabled and deleted schedules are left out."""
 
 
 def database_now(connection: Connection) -> datetime:
@@ -114,6 +126,7 @@ def failing(connection: Connection, limits: Limits) -> list[Finding]:
             "rate_below": limits.failure_rate_below,
             "in_a_row": limits.failures_in_a_row,
             "most": limits.most,
+            "candidates": _CANDIDATES * limits.most,
         },
     )
     found = []
@@ -130,9 +143,34 @@ def failing(connection: Connection, limits: Limits) -> list[Finding]:
     return found
 
 
-def stale(connection: Connection, limits: Limits, now: datetime) -> list[Finding]:
-    """No run for the limit though an occurrence fell due."""
-    values = {"now": now, "stale_after": limits.stale_after, "grace": limits.stale_grace, "most": limits.most}
+def overview(connection: Connection, limits: Limits, now: datetime) -> tuple[Totals, list[int]]:
+    """All schedules at a glance, and the ids of those that may be stale."""
+    counts = connection.execute(_COUNTS).one()
+    row = connection.execute(
+        _PASS,
+        {
+            "healthy_above": HEALTHY_ABOVE,
+            "critical_below": CRITICAL_BELOW,
+            "now": now,
+            "stale_after": limits.stale_after,
+            "grace": limits.stale_grace,
+            "candidates": _CANDIDATES * limits.most,
+        },
+    ).one()
+    bands = {
+        "healthy": row.healthy,
+        "investigate": row.rated - row.healthy - row.critical,
+        "critical": row.critical,
+        "unrated": row.active - row.rated,
+    }
+    return Totals(counts.enabled, counts.disabled, bands), row.perhaps_stale or []
+
+
+def stale(connection: Connection, limits: Limits, now: datetime, candidates: Sequence[int]) -> list[Finding]:
+    """Those of the candidates that have not run for the limit though an occurrence fell due."""
+    if not candidates:
+        return []
+    values = {"ids": list(candidates), "now": now, "stale_after": limits.stale_after, "most": limits.most}
     found = []
     for row in connection.execute(_STALE, values):
         when = f"since {row.last_run_at:%Y-%m-%d %H:%M} UTC" if row.last_run_at else "since its creation"
@@ -169,28 +207,17 @@ def system(connection: Connection, limits: Limits, now: datetime) -> list[Findin
     return found
 
 
-def totals(connection: Connection) -> Totals:
-    """All schedules at a glance."""
-    row = connection.execute(_TOTALS, {"healthy_above": HEALTHY_ABOVE, "critical_below": CRITICAL_BELOW}).one()
-    bands = {
-        "healthy": row.healthy,
-        "investigate": row.rated - row.healthy - row.critical,
-        "critical": row.critical,
-        "unrated": row.enabled - row.rated,
-    }
-    return Totals(row.enabled, row.disabled, bands)
-
-
-def all_findings(connection: Connection, limits: Limits, now: datetime) -> Sequence[Finding]:
-    """Every rule's findings."""
-    # The tables' own order is right for one pass over everything; a fresh table's statistics must not change that.
-    connection.execute(text("SET LOCAL work_mem = '128MB'; SET LOCAL max_parallel_workers_per_gather = 0"))
-    return [
+def survey(connection: Connection, limits: Limits, now: datetime) -> tuple[list[Finding], Totals]:
+    """Every rule's findings, and all schedules at a glance."""
+    connection.execute(text("SET LOCAL work_mem = '128MB'"))  # two hashes of a million narrow rows fit
+    totals, candidates = overview(connection, limits, now)
+    findings = [
         *failing(connection, limits),
-        *stale(connection, limits, now),
+        *stale(connection, limits, now, candidates),
         *overdue(connection, limits, now),
         *system(connection, limits, now),
     ]
+    return findings, totals
 
 
 def _of(row: object, kind: IssueKind, severity: str, detail: str, since: datetime) -> Finding:
