@@ -146,6 +146,7 @@ def freeze(connection: Connection) -> None:
     or because the machine is busy. It holds no row's lock, only its snapshot, and that for these bounds at most.
     """
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    connection.execute(text("SET LOCAL transaction_timeout = 0"))  # or the clock that already runs is kept
     connection.execute(text(f"SET LOCAL transaction_timeout = '{_LONGEST}'"))
     connection.execute(text(f"SET LOCAL statement_timeout = '{_LONGEST}'"))
     connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LONGEST_PAUSE}'"))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,9 +14,12 @@ from html.parser import HTMLParser
 
 import pytest
 from openpyxl import load_workbook
+from sqlalchemy.exc import DBAPIError
 
 from services.worker.analysis.sarif import problems
 from services.worker.attempt import Failed, Succeeded
+from shared.storage import reports
+from shared.storage.database import Database
 from tests.integration.worker.export.world import EVIL, NOW, World, fill, finding
 from tests.servers import TestServers
 
@@ -230,3 +234,22 @@ def test_what_cannot_be_reported_is_refused_for_good(empty: World) -> None:
     nowhere = empty.outcome({"format": "csv"}, project_id=9_999)
     assert isinstance(nowhere, Failed)
     assert (nowhere.permanent, nowhere.error) == (True, "project 9999 does not exist")
+
+
+def test_a_long_report_is_not_cut_off_by_the_bounds_of_other_transactions(database_url: str) -> None:
+    database = Database(
+        database_url,
+        application="test",
+        statement_timeout_ms=300,
+        transaction_timeout_ms=300,
+        idle_in_transaction_ms=300,
+    )
+    with database.transaction() as connection:
+        reports.freeze(connection)
+        pause = threading.Event()
+        connection.exec_driver_sql("SELECT pg_sleep(0.4)")
+        pause.wait(0.4)  # as a writer that compresses
+        assert reports.project_name(connection, 1) == "default"
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            connection.exec_driver_sql("DELETE FROM projects")
+    database.close()
