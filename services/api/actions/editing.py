@@ -4,8 +4,11 @@ One transaction: timer lock, definition, skips of what fell due meanwhile, new t
 changes nothing writes nothing.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from services.api.actions import conflicts, parameters
 from services.api.actions.changes import change, publish
@@ -79,7 +82,7 @@ def _changes(body: ScheduleUpdate, before: Definition) -> dict[str, Any]:
 
 def _store(connection: Connection, stored: StoredSchedule, after: Definition, caller: Caller, now: datetime) -> Answer:
     before = stored.definition
-    differing = {name for name in DEFINITION_FIELDS if getattr(before, name) != getattr(after, name)}
+    differing = {name for name in DEFINITION_FIELDS if _differ(getattr(before, name), getattr(after, name))}
     if not differing:
         return Answer(200, {**shown(stored, now), "warnings": [], "conflicts": []}, etag(stored.version))
     retimed = bool(differing & TIMING_FIELDS)
@@ -137,6 +140,14 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
             {"schedule_id": stored.id, "action": f"schedule.{word}", "fields": ",".join(sorted(differing))},
         ),
     )
+
+
+def _differ(one: object, other: object) -> bool:
+    """As JSON tells values apart: 1 and true are equal to Python."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        sort = orjson.OPT_SORT_KEYS
+        return orjson.dumps(dict(one), option=sort) != orjson.dumps(dict(other), option=sort)
+    return one != other
 
 
 def _kind(differing: set[str], after: Definition) -> type[ScheduleChange]:

@@ -40,6 +40,9 @@ def test_a_change_that_changes_nothing_writes_nothing(api: Api) -> None:
     assert answer.json()["version"] == 1
     assert answer.json()["updated_at"] == made["updated_at"]
     assert len(api.messages(made["id"])) == 1
+    other = api.client.patch(path(made), json={"tags": {"b": 1, "a": 1}})  # equal to Python, not to JSON
+    assert other.json()["version"] == 2
+    assert other.json()["tags"]["b"] == 1
 
 
 def test_a_name_moves_no_timer_but_timing_does(api: Api) -> None:
