@@ -110,7 +110,7 @@ class Service:
             kafka = self._lacking_topics()
             self._conditions.say("kafka", kafka)
             if self._pulse.lacking() is None and kafka is None:
-                return
+                break
             self._process.beat("start", 60)
             self._process.stopping.wait(RETRY)
         self._process.quiet("start")

@@ -10,9 +10,9 @@ import pytest
 from services.health.conditions import Conditions
 from services.health.intake import Intake
 from services.health.positions import Positions
-from services.health.recorder import Reading
+from services.health.recorder import Reading, Recorder
 from shared.process import Process
-from shared.storage.database import DatabaseUnavailable
+from shared.storage.database import Database, DatabaseUnavailable
 
 TOPIC = "commandcenter.runs.results"
 
@@ -46,17 +46,20 @@ def test_an_hour_without_events_after_a_batch_is_no_standstill(refusals: int, mo
     now = [1_000.0]
     monkeypatch.setattr("shared.clock.monotonic", lambda: now[0])
 
-    def write(reading: Reading) -> None:
-        now[0] += 3_600
-        in_hand.append(process.stale())
-        now[0] -= 3_600
-        if next(tries):
-            raise DatabaseUnavailable("away")
-        written.append(reading)
+    class Writing(Recorder):
+        """Stands for PostgreSQL: looks at the beats while a batch is in hand."""
 
+        def write(self, reading: Reading) -> None:
+            now[0] += 3_600
+            in_hand.append(process.stale())
+            now[0] -= 3_600
+            if next(tries):
+                raise DatabaseUnavailable("away")
+            written.append(reading)
+
+    nowhere = Database("postgresql+psycopg2://nobody@127.0.0.1:1/none", application="test")
     intake = Intake(
-        lambda records: Reading(len(records), [], []),
-        write,
+        Writing(nowhere, lambda _dead: None),
         positions,
         Conditions(recording=None, reading=None),
         prefix="commandcenter.",
