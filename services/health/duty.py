@@ -90,14 +90,19 @@ class Duty:
                 self._attempt(chore)
 
     def _run(self) -> None:
+        waiting = False
         while not self._process.stopping.wait(TURN):
             self._process.beat("duty", 600)
             try:
                 self.turn()
             except (DatabaseUnavailable, StatementRefused) as error:
                 self._epoch = None
-                log.warning("The chores wait for PostgreSQL: %s", error)
-                metrics.FAULTS.labels("health", "duty").inc()
+                if not waiting:
+                    log.warning("The chores wait for PostgreSQL: %s", error)
+                    metrics.FAULTS.labels("health", "duty").inc()
+                waiting = True
+            else:
+                waiting = False
 
     def _hold(self) -> bool:
         holder = self._process.instance
