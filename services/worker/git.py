@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import resource
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -204,6 +205,8 @@ class Bare:
         return done.stdout.decode(errors="replace")
 
     def _failure(self, said: str, code: int) -> PermanentError | TemporaryError:
+        if code == -signal.SIGXFSZ or f"signal {signal.SIGXFSZ}" in said:
+            return PermanentError(f"the repository is larger than {self._settings.repository_limit_mb} MB")
         lines = [line for line in said.strip().splitlines() if line.strip()]
         telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
         sentence = f"git failed: {telling[0] if telling else f'exit code {code}'}"[:500]

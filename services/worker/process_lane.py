@@ -163,12 +163,15 @@ def _signal_group(process: ForkServerProcess, number: int) -> None:
 
 
 def _end_orphans() -> None:
-    """Kill and reap what escaped its group (setsid, double fork) and has become a child of this process."""
+    """Kill and reap what escaped its group (setsid, double fork) and has become a child of this process.
+
+    Children in our own session are ours: a coroutine may have started a program.
+    """
     ours = {_forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined]
     for child in psutil.Process().children():
-        if child.pid not in ours:
-            try:
+        try:
+            if child.pid not in ours and os.getsid(child.pid) != os.getsid(0):
                 child.kill()
                 os.waitpid(child.pid, 0)
-            except (psutil.NoSuchProcess, ChildProcessError):
-                continue  # ended and reaped meanwhile
+        except (psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
+            continue  # ended and reaped meanwhile

@@ -178,8 +178,10 @@ def _rules_at(sarif: dict[str, Any], path: str) -> set[str]:
 def test_what_cannot_be_fetched_fails_with_one_sentence(runs: Runs, tmp_path: Path) -> None:
     bare = tmp_path / "empty"
     bare.mkdir()
-    runs.worker(allow_loopback="false")
+    repository(tmp_path / "large", {"noise.txt": "".join(f"{number * 7919:x}" for number in range(400_000))})
+    runs.worker(allow_loopback="false", repository_limit_mb="1")
     cases = {
+        "a large one": (register(runs, str(tmp_path / "large")), "the repository is larger than 1 MB"),
         "a missing row": (999, "repository 999 does not exist in project 1"),
         "no repository": (register(runs, str(bare)), "git failed"),
         "no folder": (register(runs, str(tmp_path / "nowhere")), "is no folder"),
