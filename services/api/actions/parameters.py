@@ -9,36 +9,30 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.exceptions import ValidationError
 
+from services.api.actions.schema_rules import Endless, compiled, errors
 from services.api.problems import field_error
 
 _MOST_ERRORS = 50
 
 
 @lru_cache(maxsize=512)
-def validator(parameters_schema: str) -> Draft202012Validator:
+def validator(parameters_schema: str) -> Any:
     """The compiled validator of a schema's JSON text."""
-    return Draft202012Validator(orjson.loads(parameters_schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
-
-
-def schema_problem(parameters_schema: Mapping[str, Any]) -> str | None:
-    """What is wrong with a JSON Schema that is to be registered."""
-    try:
-        Draft202012Validator.check_schema(parameters_schema)
-    except SchemaError as error:
-        return str(error.message)[:300]
-    return None
+    return compiled(orjson.loads(parameters_schema))
 
 
 def problems(parameters_schema: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every parameter that breaks the schema."""
     found: list[dict[str, Any]] = []
-    for error in validator(parameters_schema).iter_errors(dict(parameters)):
-        found.extend(_field_errors(error))
-        if len(found) >= _MOST_ERRORS:
-            break
+    try:
+        for error in errors(validator(parameters_schema), parameters):
+            found.extend(_field_errors(error))
+            if len(found) >= _MOST_ERRORS:
+                break
+    except Endless as error:
+        found.append(field_error("task_parameters", str(error)))
     return sorted(found, key=lambda one: str(one["field"]))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from services.api.actions.parameters import schema_problem
+from services.api.actions.schema_rules import schema_problem
 from services.api.answers import Answer, page_of, reply
 from services.api.caller import Admin, Viewer
 from services.api.models.objects import TaskTypeCreate, TaskTypeList, TaskTypeShape, shown_row
