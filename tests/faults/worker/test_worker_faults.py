@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -180,14 +181,17 @@ def test_mixed_runs_under_random_kills_start_at_most_once_and_all_end(runs: Runs
         worker.start()
         worker.wait_ready()
     for job in jobs:
-        eventually(
-            lambda job=job: runs.of(job, (RunSucceeded, RunFailed)) or _is_lost(runs, job), 60, f"job {job} ends"
-        )
+        ended = partial(_has_ended, runs, job)
+        eventually(ended, 60, f"job {job} ends")
     starts = [line.split()[0] for line in sink.read_text().splitlines()]
     assert len(starts) == len(set(starts)), "an attempt had its effect twice"
     for task_type in set(jobs.values()):
         count = sum(1 for one in jobs.values() if one == task_type)
         eventually(lambda: runs.committed(task_type) == count, 30, f"{task_type} is committed to the end")  # noqa: B023
+
+
+def _has_ended(runs: Runs, job: int) -> bool:
+    return bool(runs.of(job, (RunSucceeded, RunFailed))) or _is_lost(runs, job)
 
 
 def _is_lost(runs: Runs, job: int) -> bool:
