@@ -30,6 +30,7 @@ def build(settings: Settings) -> tuple[App, Any]:
         settings.topic_prefix + settings.health_group,
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")),
         store="memory://",
+        datadir=settings.home / "faust",  # empty folders, which Faust makes; by default beside the code, or read-only
         web_enabled=False,
         autodiscover=False,
         topic_disable_leader=True,
