@@ -20,7 +20,7 @@ from shared.domain.schedule import timer_at
 from shared.events.topics import TASK_TYPE_NAME
 from shared.storage.dispatch import Definition, DueTimer, NewJob, NewSkip, OpenJob, TimerMove
 
-MOST_KNOWN = 200_000
+MOST_KNOWN = 65_536
 """Recurrences kept; beyond it all are forgotten and learned again."""
 MOST_INSTANTS = 64
 """Next instants kept for one recurrence."""

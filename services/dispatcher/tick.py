@@ -46,6 +46,7 @@ class Tick:
         self._backlog = backlog
         self._summary = summary
         self._poll_seconds = poll_seconds
+        self._empty = 0
         self._woken = threading.Event()
         self._stop = threading.Event()
         self.on_held: list[threading.Event] = []
@@ -74,7 +75,7 @@ class Tick:
 
     def _run(self, lane: Claimer, turn: Callable[[Claimer, int], None]) -> None:
         while not self._stop.is_set():
-            self._process.beat(threading.current_thread().name, 60)
+            self._process.beat(threading.current_thread().name, 120)
             epoch = self._leadership.wait(0.5)
             if epoch is None:
                 self._backlog.end()
@@ -107,9 +108,12 @@ class Tick:
                 sleep = min(seconds, self._poll_seconds, self._poll_seconds if left is None else left)
                 if self._woken.wait(sleep) or sleep < seconds:
                     return
-        if not lane.claim(epoch):
+        if lane.claim(epoch):
+            self._empty = 0
+        else:
             # What is due is being claimed by the other lane, or edited at this very moment.
-            self._stop.wait(0.002)
+            self._stop.wait(min(0.05, 0.002 * 2**self._empty))
+            self._empty = min(self._empty + 1, 10)
 
     def _assist(self, lane: Claimer, epoch: int) -> None:
         """One turn of the second lane: claim while there is a backlog."""

@@ -13,7 +13,6 @@ from shared.storage.leases import FENCE
 from shared.storage.session import Session, array
 
 PINNED = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;"
-UNPINNED = "SET LOCAL enable_sort = on;"
 
 CLAIM = """
 SELECT nextval('job_ids'), schedule_id, project_id, next_run_at, next_scheduled_for, last_claimed_for
@@ -85,7 +84,8 @@ WITH moved AS (
 )
 INSERT INTO jobs (id, schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for, created_at,
     held, max_attempts, never_started_at)
-SELECT id, schedule_id, version, project_id, task_type, trigger, 'queued', scheduled_for, %(now)s, held, max_attempts,
+SELECT id, schedule_id, version, project_id, task_type, trigger, 'queued', scheduled_for, %(now)s::timestamptz,
+    held, max_attempts,
     CASE WHEN NOT held THEN %(now)s::timestamptz + queue_timeout * interval '1 second' END
 FROM unnest(%(ids)s::bigint[], %(schedules)s::bigint[], %(versions)s::integer[], %(projects)s::bigint[],
     %(task_types)s::text[], %(triggers)s::text[], %(scheduled_for)s::timestamptz[], %(held)s::boolean[],
@@ -98,7 +98,7 @@ _STORE_SKIPS = """
 INSERT INTO jobs (id, schedule_id, schedule_version, project_id, task_type, trigger, status, reason, scheduled_for,
     created_at, finished_at, skip_until, skip_count)
 SELECT coalesce(id, nextval('job_ids')), schedule_id, version, project_id, task_type, trigger, 'skipped', reason, first,
-    %(now)s, %(now)s, last, count
+    %(now)s::timestamptz, %(now)s::timestamptz, last, count
 FROM unnest(%(ids)s::bigint[], %(schedules)s::bigint[], %(versions)s::integer[], %(projects)s::bigint[],
     %(task_types)s::text[], %(triggers)s::text[], %(reasons)s::text[], %(firsts)s::timestamptz[],
     %(lasts)s::timestamptz[], %(counts)s::integer[])
@@ -112,7 +112,8 @@ LEFT JOIN LATERAL (SELECT next_run_at FROM schedule_timers WHERE next_run_at IS 
     ORDER BY next_run_at LIMIT 1) AS first ON true
 """
 _COUNT_DUE = """
-SELECT count(*) FROM (SELECT 1 FROM schedule_timers WHERE next_run_at <= clock_timestamp() LIMIT %(most)s) AS due
+SELECT count(*)
+FROM (SELECT 1 FROM schedule_timers WHERE next_run_at <= clock_timestamp() LIMIT %(most)s::bigint) AS due
 """
 
 
@@ -221,29 +222,29 @@ def begin(session: Session, lease: str, holder: str, epoch: int) -> datetime | N
 
 def claim(session: Session, now: datetime, limit: int) -> list[DueTimer]:
     """Lock up to `limit` due timers in due order, whoever's they are. Timers that someone is editing are passed by."""
-    rows = session.execute(CLAIM, {"now": now, "limit": limit})
+    rows = session.prepared(CLAIM, {"now": now, "limit": limit})
     return list(map(DueTimer._make, rows))
 
 
 def claim_by_turns(session: Session, now: datetime, turns: Sequence[tuple[int, int]]) -> list[DueTimer]:
     """The same by projects: (project_id, at most so many) each, in due order within a project."""
     values = {"now": now, "projects": array(p for p, _ in turns), "shares": array(s for _, s in turns)}
-    return list(map(DueTimer._make, session.execute(CLAIM_BY_TURNS, values)))
+    return list(map(DueTimer._make, session.prepared(CLAIM_BY_TURNS, values)))
 
 
 def projects_due(session: Session, now: datetime) -> list[tuple[int, int]]:
     """(project_id, weight) of every project with something due. Costs one index step a project that has timers."""
-    return [(row[0], row[1]) for row in session.execute(f"{PINNED}{_PROJECTS_DUE}", {"now": now})]
+    return [(row[0], row[1]) for row in session.prepared(_PROJECTS_DUE, {"now": now})]
 
 
 def definitions(session: Session, schedule_ids: Sequence[int]) -> list[Definition]:
     """The definitions of claimed schedules. Read after the timers are locked, so that an edit is not half seen."""
-    return list(map(Definition._make, session.execute(UNPINNED + _DEFINITIONS, {"ids": array(schedule_ids)})))
+    return list(map(Definition._make, session.prepared(_DEFINITIONS, {"ids": array(schedule_ids)})))
 
 
 def open_jobs(session: Session, schedule_ids: Sequence[int]) -> list[OpenJob]:
     """The jobs of these schedules that are not over, right also while health is down."""
-    return list(map(OpenJob._make, session.execute(_OPEN_JOBS, {"ids": array(schedule_ids)})))
+    return list(map(OpenJob._make, session.prepared(_OPEN_JOBS, {"ids": array(schedule_ids)})))
 
 
 def draw_job_ids(session: Session, count: int) -> list[int]:
@@ -257,7 +258,7 @@ def store(session: Session, now: datetime, timers: Sequence[TimerMove], jobs: Se
 
     An occurrence that already has its ledger entry keeps it, and its job here is not among the returned.
     """
-    rows = session.execute(
+    rows = session.prepared(
         _STORE_JOBS,
         {
             "now": now,
@@ -282,7 +283,7 @@ def store(session: Session, now: datetime, timers: Sequence[TimerMove], jobs: Se
 
 def store_skips(session: Session, now: datetime, skips: Sequence[NewSkip]) -> None:
     """Record skips; an occurrence that already has its ledger entry keeps it."""
-    session.execute(
+    session.prepared(
         _STORE_SKIPS,
         {
             "now": now,
@@ -302,18 +303,18 @@ def store_skips(session: Session, now: datetime, skips: Sequence[NewSkip]) -> No
 
 def store_messages(session: Session, count: int, messages: str) -> int:
     """One outbox row: the JSON array of a batch's messages; returns its id."""
-    return int(session.execute(_STORE_OUTBOX, {"count": count, "messages": messages})[0][0])
+    return int(session.prepared(_STORE_OUTBOX, {"count": count, "messages": messages})[0][0])
 
 
 def next_due(session: Session) -> tuple[datetime | None, datetime]:
     """The earliest stored instant of dispatch, and the database's time."""
-    row = session.execute(_NEXT_DUE)[0]
+    row = session.prepared(_NEXT_DUE, {})[0]
     return row[0], row[1]
 
 
 def count_due(session: Session, most: int = 100_000) -> int:
     """How many timers are due, counted up to `most`."""
-    return int(session.execute(_COUNT_DUE, {"most": most})[0][0])
+    return int(session.prepared(_COUNT_DUE, {"most": most})[0][0])
 
 
 def _instants(values: Sequence[datetime | None]) -> str:

@@ -118,13 +118,13 @@ class LostRun(NamedTuple):
 
 def next_retry_at(session: Session) -> datetime | None:
     """When the next retry is due."""
-    rows = session.execute(_NEXT_RETRY)
+    rows = session.prepared(_NEXT_RETRY, {})
     return rows[0][0] if rows else None
 
 
 def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
     """Move due retries back to the queue as their next attempt; returns what to publish."""
-    due = session.execute(_RETRIES_DUE, {"now": now, "limit": limit})
+    due = session.prepared(_RETRIES_DUE, {"now": now, "limit": limit})
     if not due:
         return []
     instants = array(f'"{scheduled_for.isoformat()}"' for _, scheduled_for in due)
@@ -135,7 +135,7 @@ def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
 
 def held_jobs(session: Session, limit: int) -> list[HeldJob]:
     """Held jobs whose schedule has nothing else open; their timers are locked now."""
-    jobs = list(map(HeldJob._make, session.execute(_HELD, {"limit": limit})))
+    jobs = list(map(HeldJob._make, session.prepared(_HELD, {"limit": limit})))
     if not jobs:
         return []
     locked = {row[0] for row in session.execute(_LOCK_TIMERS, {"ids": array(sorted(j.schedule_id for j in jobs))})}
@@ -157,7 +157,7 @@ def release(session: Session, now: datetime, jobs: Sequence[HeldJob]) -> list[Du
 
 def lost_runs(session: Session, limit: int) -> list[LostRun]:
     """Open claims whose lease has run out, locked."""
-    return list(map(LostRun._make, session.execute(_LOST, {"limit": limit})))
+    return list(map(LostRun._make, session.prepared(_LOST, {"limit": limit})))
 
 
 def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
@@ -174,7 +174,7 @@ def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
 
 def never_started(session: Session, limit: int) -> list[tuple[Any, ...]]:
     """Queued jobs that nobody claimed in time, as OpenJob's fields."""
-    return session.execute(_NEVER_STARTED, {"limit": limit})
+    return session.prepared(_NEVER_STARTED, {"limit": limit})
 
 
 def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:
