@@ -8,9 +8,11 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from opentelemetry.trace import StatusCode
+from prometheus_client import Histogram
 from pydantic import ValidationError
 
 from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded, failure_of
@@ -53,7 +55,9 @@ class Executor:
         self._limits = {
             name: settings.worker_concurrency.get(name, handler.concurrency) for name, handler in handlers.items()
         }
-        self._gauges = {name: _Gauges(name) for name in handlers}
+        self._durations = {name: _durations(name) for name in handlers}
+        for name in handlers:
+            RUNS_IN_PROGRESS.labels(name).set_function(partial(self._in_progress, name))
         self._lock = threading.Lock()
         self._running: dict[tuple[int, int], Attempt] = {}
         self._taken: Counter[str] = Counter()
@@ -68,6 +72,9 @@ class Executor:
     def start(self) -> None:
         """Be ready for attempts."""
         self._thread.start()
+
+    def _in_progress(self, task_type: str) -> int:
+        return self._taken[task_type]
 
     def free(self, task_type: str) -> int:
         """How many attempts of this type may be started now."""
@@ -147,6 +154,8 @@ class Executor:
                 self._end(attempt, NotBegun())
             else:
                 self._begin(attempt)
+        for task_type, count in Counter(attempt.due.task_type for attempt in batch if attempt.started_at).items():
+            RUNS_STARTED.labels(task_type).inc(count)
 
     def _begin(self, attempt: Attempt) -> None:
         due, handler = attempt.due, attempt.handler
@@ -168,7 +177,6 @@ class Executor:
             sentence = f"no handler for task type {due.task_type} in this worker"
             self._end(attempt, Failed(sentence, FailureReason.NO_HANDLER, permanent=True))
             return
-        self._gauges[due.task_type].begun()
         try:
             parameters = handler.parameters.model_validate(due.task_parameters)
         except ValidationError as error:
@@ -259,28 +267,15 @@ class Executor:
                 attempt.span.set_status(StatusCode.ERROR, outcome.error)
             attempt.span.end()
         if attempt.started_at is not None and attempt.handler is not None:
-            self._gauges[attempt.due.task_type].ended(outcome, clock.monotonic() - attempt.started_monotonic)
+            seconds = clock.monotonic() - attempt.started_monotonic
+            self._durations[attempt.due.task_type][type(outcome)].observe(seconds)
         self._on_end(attempt, outcome)
 
 
-class _Gauges:
-    """One task type's metrics, looked up once: labels cost more than counting."""
-
-    def __init__(self, task_type: str) -> None:
-        self._started = RUNS_STARTED.labels(task_type)
-        self._in_progress = RUNS_IN_PROGRESS.labels(task_type)
-        self._durations = {
-            kind: RUN_DURATION.labels(task_type, kind.__name__.lower())
-            for kind in (Succeeded, Failed, Cancelled, NotBegun)
-        }
-
-    def begun(self) -> None:
-        self._started.inc()
-        self._in_progress.inc()
-
-    def ended(self, outcome: Outcome, seconds: float) -> None:
-        self._in_progress.dec()
-        self._durations[type(outcome)].observe(seconds)
+def _durations(task_type: str) -> dict[type, Histogram]:
+    """One task type's histograms, looked up once: labels cost more than observing."""
+    kinds = (Succeeded, Failed, Cancelled, NotBegun)
+    return {kind: RUN_DURATION.labels(task_type, kind.__name__.lower()) for kind in kinds}
 
 
 def _stopped(reason: str) -> Outcome:

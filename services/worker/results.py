@@ -185,7 +185,7 @@ class Results:
 
     def _message(self, attempt: Attempt, event_type: type[EventData], event_id: str, fields: dict[str, Any]) -> Message:
         """The event as a message. Thousands a second pass here: its fields skip the model, a test holds them to it."""
-        due, time = attempt.due, clock.now().isoformat().replace("+00:00", "Z")
+        due, time = attempt.due, f"{clock.now().isoformat()[:-6]}Z"
         headers = headers_of(
             event_type.TYPE, event_id, self._source, time, due.schedule_id, due.job_id, attempt.traceparent
         )

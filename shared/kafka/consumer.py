@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from logging import getLogger
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -24,9 +25,9 @@ class ConsumerStopped(Exception):
     """The consumer cannot go on: another process took its name, or librdkafka gave up. Permanent for this process."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Record:
-    """One message as it lies in Kafka; `topic` is without prefix."""
+    """One message as it lies in Kafka; `topic` is without prefix. Not frozen: that would double its cost."""
 
     topic: str
     partition: int
@@ -302,13 +303,11 @@ class Listener:
 
 def record_of(message: Message, topic: str) -> Record:
     """A message as a record; `topic` is its topic's name without prefix."""
-    headers = message.headers() or []
-    pairs = list(headers.items()) if isinstance(headers, dict) else headers
     return Record(
         topic,
         message.partition() or 0,
         message.offset() or 0,
         message.key(),
-        [(name, raw.encode() if isinstance(raw, str) else raw) for name, raw in pairs],
+        cast("list[tuple[str, bytes | None]]", message.headers() or []),  # of a message that came, that is their type
         message.value(),
     )
