@@ -34,6 +34,7 @@ log = get_logger(__name__)
 MOST_A_TURN = 500
 LEAST_BETWEEN = 1.0
 COST_SHARE = 200
+NEVER_STARTED_LEAST = 2.0
 HELD_SHARE = 20
 """Held jobs are looked at more often: someone waits for them."""
 NEVER_STARTED_BY = "cancelled:never_started"
@@ -107,7 +108,7 @@ class Rescue:
         full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
         full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
-        full |= self._spaced("never_started", epoch, self._never_started)
+        full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
         now = self._session.execute("SELECT clock_timestamp()")[0][0]
         self._keep_partitions(now)
         self._count_due()

@@ -61,11 +61,15 @@ WITH moved AS (
         j.max_attempts
 )
 """
+_LEASES_OVER = """
+SELECT job_id FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp()
+ORDER BY worker LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+_ANY_HELD = "SELECT 1 FROM jobs WHERE held ORDER BY schedule_id, scheduled_for LIMIT 1"
 _LOST = """
 WITH lost AS (
     SELECT job_id, attempt FROM run_claims
-    WHERE ended_at IS NULL AND lease_until < clock_timestamp()
-    ORDER BY job_id, attempt LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    WHERE job_id = ANY(%(jobs)s::bigint[]) AND ended_at IS NULL AND lease_until < clock_timestamp()
 )
 SELECT c.job_id, c.attempt, c.schedule_id, c.scheduled_for, c.worker, c.begun_at, c.claimed_at,
     j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds
@@ -135,7 +139,9 @@ def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
 
 def held_jobs(session: Session, limit: int) -> list[HeldJob]:
     """Held jobs whose schedule has nothing else open; their timers are locked now."""
-    jobs = list(map(HeldJob._make, session.prepared(_HELD, {"limit": limit})))
+    if not session.prepared(_ANY_HELD, {}):
+        return []
+    jobs = list(map(HeldJob._make, session.execute(_HELD, {"limit": limit})))
     if not jobs:
         return []
     locked = {row[0] for row in session.execute(_LOCK_TIMERS, {"ids": array(sorted(j.schedule_id for j in jobs))})}
@@ -157,7 +163,10 @@ def release(session: Session, now: datetime, jobs: Sequence[HeldJob]) -> list[Du
 
 def lost_runs(session: Session, limit: int) -> list[LostRun]:
     """Open claims whose lease has run out, locked."""
-    return list(map(LostRun._make, session.prepared(_LOST, {"limit": limit})))
+    over = session.prepared(_LEASES_OVER, {"limit": limit})
+    if not over:
+        return []
+    return list(map(LostRun._make, session.execute(_LOST, {"jobs": array(sorted({row[0] for row in over}))})))
 
 
 def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
@@ -174,7 +183,7 @@ def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
 
 def never_started(session: Session, limit: int) -> list[tuple[Any, ...]]:
     """Queued jobs that nobody claimed in time, as OpenJob's fields."""
-    return session.prepared(_NEVER_STARTED, {"limit": limit})
+    return session.execute(_NEVER_STARTED, {"limit": limit})
 
 
 def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:

@@ -55,6 +55,27 @@ def test_claims_walk_their_index(backlog: Ledger) -> None:
     assert not [node for node in nodes if node["Node Type"] in ("Sort", "Seq Scan", "Bitmap Heap Scan")]
 
 
+def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: Ledger) -> None:
+    """The first plan of a new installation, or of a day whose partition is still empty, stays for long."""
+    indexes = {
+        dispatch._OPEN_JOBS: {r"jobs_.*_schedule_id_idx", "run_claims_pkey"},
+        dispatch._DEFINITIONS: {"schedules_pkey"},
+        dispatch._NEXT_DUE: {"schedule_timers_due"},
+        dispatch._COUNT_DUE: {"schedule_timers_due"},
+        dispatch._PROJECTS_DUE: {"schedule_timers_due_by_project", "projects_pkey"},
+        rescue._RETRIES_DUE: {r"jobs_.*_next_attempt_at_idx"},
+        rescue._NEXT_RETRY: {r"jobs_.*_next_attempt_at_idx"},
+        rescue._ANY_HELD: {r"jobs_.*_schedule_id_scheduled_for_idx1?"},
+        rescue._LEASES_OVER: {"run_claims_open"},
+    }
+    for statement, allowed in indexes.items():
+        nodes = _explain(ledger, statement)
+        for node in nodes:
+            assert node["Node Type"] not in ("Seq Scan", "Sort") or node.get("Relation Name") == "projects", statement
+            if "Index Name" in node:
+                assert any(re.fullmatch(name, node["Index Name"]) for name in allowed), (statement, node["Index Name"])
+
+
 def test_nothing_scans_a_table_of_jobs_or_schedules(backlog: Ledger) -> None:
     statements = (
         dispatch._DEFINITIONS,
