@@ -19,7 +19,6 @@ ALTER TABLE audit_log
     ADD COLUMN previous_hash bytea NOT NULL,
     ADD COLUMN hash bytea NOT NULL;
 CREATE INDEX audit_log_chain ON audit_log (chain, place);
-CREATE INDEX audit_log_job ON audit_log (job_id) WHERE job_id IS NOT NULL;
 
 -- The end of each chain. Its row lock makes one writer a chain, whoever holds the partition in Kafka.
 CREATE TABLE audit_chains (

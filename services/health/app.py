@@ -26,6 +26,7 @@ COMMIT_TIMEOUT = 10.0
 def build(settings: Settings) -> tuple[App, Any]:
     """The app and its topics. Must be called inside the running event loop."""
     session = settings.health_session_seconds
+    settings.home.mkdir(parents=True, exist_ok=True)  # Faust makes its folder, not the ones above it
     app = App(
         settings.topic_prefix + settings.health_group,
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")),
