@@ -37,6 +37,10 @@ _HOPELESS = (
 )
 
 
+class RepositoryTooLarge(PermanentError):
+    """What git would write passes the limit. Whoever keeps a mirror must not keep the torso."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a repository is fetched from, judged: the URL for git and the configuration that pins its address."""
@@ -206,7 +210,7 @@ class Bare:
 
     def _failure(self, said: str, code: int) -> PermanentError | TemporaryError:
         if code == -signal.SIGXFSZ or f"signal {signal.SIGXFSZ}" in said:
-            return PermanentError(f"the repository is larger than {self._settings.repository_limit_mb} MB")
+            return RepositoryTooLarge(f"the repository is larger than {self._settings.repository_limit_mb} MB")
         lines = [line for line in said.strip().splitlines() if line.strip()]
         telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
         sentence = f"git failed: {telling[0] if telling else f'exit code {code}'}"[:500]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from services.worker.git import Bare, Source, judged
+from services.worker.git import Bare, RepositoryTooLarge, Source, judged
 from services.worker.settings import Settings
 from services.worker.task import PermanentError, TemporaryError
 from shared import clock
@@ -101,6 +101,9 @@ class Mirror:
                 self.forget()
                 self.rebuilt = True
                 branches = self._fetched(source)
+        except RepositoryTooLarge:
+            self.forget()
+            raise
         except TemporaryError as error:
             if _says(error, _TOO_LARGE):
                 self.forget()
