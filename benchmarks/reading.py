@@ -37,9 +37,11 @@ class Arrivals:
 
     def _read(self) -> None:
         while not self._stop.is_set():
-            # One at a time where they are few, so that none waits for the next.
-            for message in self._consumer.consume(1000, 0.002):
-                arrived = time.time()
+            first = self._consumer.poll(0.1)  # returns at once when there is one; `consume` would wait for more
+            if first is None:
+                continue
+            arrived = time.time()
+            for message in (first, *self._consumer.consume(1000, 0)):
                 value = message.value()
                 if message.error() is None and value is not None:
                     self.seen.append((int(message.key() or 0), _due(value), arrived))
