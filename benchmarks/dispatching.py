@@ -68,11 +68,13 @@ class Ledger:
         self.run(_SEED, projects=projects, expressions=EXPRESSIONS, zones=ZONES, first=have + 1, last=stored)
         self.run(_TIMERS)
 
-    def make_due(self, count: int, at: str = "date_trunc('minute', now())", *, settle: bool = True) -> None:
+    def make_due(
+        self, count: int, at: str = "date_trunc('minute', now())", *, settle: bool = True, among: str = "true"
+    ) -> None:
         """Let so many schedules, chosen by chance, be due at an instant; then settle the tables."""
         self.run(
             f"UPDATE schedule_timers SET next_run_at = {at} WHERE schedule_id IN"
-            f" (SELECT schedule_id FROM schedule_timers ORDER BY hashint8(schedule_id) LIMIT {count})"
+            f" (SELECT schedule_id FROM schedule_timers WHERE {among} ORDER BY hashint8(schedule_id) LIMIT {count})"
         )
         if settle:
             self.settle()
