@@ -34,7 +34,7 @@ log = get_logger(__name__)
 MOST_A_TURN = 500
 LEAST_BETWEEN = 1.0
 COST_SHARE = 200
-NEVER_STARTED_LEAST = 2.0
+NEVER_STARTED_LEAST = 5.0
 HELD_SHARE = 20
 """Held jobs are looked at more often: someone waits for them."""
 NEVER_STARTED_BY = "cancelled:never_started"
@@ -104,19 +104,23 @@ class Rescue:
 
     def _turn(self, epoch: int) -> float:
         """Look after everything once; returns the seconds until the next look."""
-        full = self._each(epoch, self._retries)
-        full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
-        full |= self._spaced("lost", epoch, self._lost)
+        now = self._session.execute("SELECT clock_timestamp()")[0][0]
+        due = rescue.next_retry_at(self._session)
+        full = due is not None and due <= now and self._each(epoch, self._retries)
+        if rescue.any_held(self._session):
+            full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
+        if rescue.any_lost(self._session):
+            full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
-        now = self._session.execute("SELECT clock_timestamp()")[0][0]
         self._keep_partitions(now)
         self._count_due()
         if full:
             return 0.0
-        due = rescue.next_retry_at(self._session)
-        seconds = self._poll_seconds if due is None else (due - now).total_seconds()
-        return min(self._poll_seconds, max(0.0, seconds))
+        if due is None:
+            return self._poll_seconds
+        seconds: float = (due - now).total_seconds()
+        return min(self._poll_seconds, max(0.05, seconds))
 
     def _each(self, epoch: int, work: Work) -> bool:
         """Run one kind of work in a fenced transaction; returns whether there is more of it."""
@@ -254,7 +258,7 @@ class Rescue:
         if began >= self._not_before.get("count", 0.0):
             SCHEDULES_DUE.set(dispatch.count_due(self._session))
             ended = clock.monotonic()
-            self._not_before["count"] = ended + max(2 * LEAST_BETWEEN, COST_SHARE * (ended - began))
+            self._not_before["count"] = ended + max(5 * LEAST_BETWEEN, COST_SHARE * (ended - began))
 
 
 def _open(job: HeldJob) -> OpenJob:

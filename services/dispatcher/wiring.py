@@ -144,8 +144,7 @@ class Dispatcher:
             transaction_timeout_ms=timeout_ms,
             idle_in_transaction_ms=idle or timeout_ms,
             user_timeout_ms=2_000,
-            # The plans are pinned: one made once is as good as one made for the values.
-            settings={"synchronous_commit": synchronous_commit, "plan_cache_mode": "force_generic_plan"},
+            settings={"synchronous_commit": synchronous_commit, **dispatch.PINNED},
         )
 
     def _publisher(self) -> Publisher:

@@ -65,6 +65,9 @@ _LEASES_OVER = """
 SELECT job_id FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp()
 ORDER BY worker LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
+_ANY_LOST = """
+SELECT 1 FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp() ORDER BY worker LIMIT 1
+"""
 _ANY_HELD = "SELECT 1 FROM jobs WHERE held ORDER BY schedule_id, scheduled_for LIMIT 1"
 _LOST = """
 WITH lost AS (
@@ -120,6 +123,16 @@ class LostRun(NamedTuple):
     retry_cap_seconds: float | None
 
 
+def any_held(session: Session) -> bool:
+    """Whether there is a held job at all: one index step."""
+    return bool(session.prepared(_ANY_HELD, {}))
+
+
+def any_lost(session: Session) -> bool:
+    """Whether a worker has let a lease run out: a look at the claims that are open."""
+    return bool(session.prepared(_ANY_LOST, {}))
+
+
 def next_retry_at(session: Session) -> datetime | None:
     """When the next retry is due."""
     rows = session.prepared(_NEXT_RETRY, {})
@@ -139,8 +152,6 @@ def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
 
 def held_jobs(session: Session, limit: int) -> list[HeldJob]:
     """Held jobs whose schedule has nothing else open; their timers are locked now."""
-    if not session.prepared(_ANY_HELD, {}):
-        return []
     jobs = list(map(HeldJob._make, session.execute(_HELD, {"limit": limit})))
     if not jobs:
         return []

@@ -24,7 +24,8 @@ def _explain(ledger: Ledger, statement: str) -> list[dict[str, Any]]:
     for number, name in enumerate(names, 1):
         statement = statement.replace(f"%({name})s", f"${number}")
     ledger.run("BEGIN")
-    ledger.run(dispatch.PINNED)
+    for name, value in dispatch.PINNED.items():
+        ledger.run(f"SET LOCAL {name} = {value}")
     plan = ledger.one(f"EXPLAIN (GENERIC_PLAN, FORMAT json) {statement}")
     ledger.run("ROLLBACK")
     return _nodes((plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"])
@@ -67,6 +68,7 @@ def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: 
         rescue._NEXT_RETRY: {r"jobs_.*_next_attempt_at_idx"},
         rescue._ANY_HELD: {r"jobs_.*_schedule_id_scheduled_for_idx1?"},
         rescue._LEASES_OVER: {"run_claims_open"},
+        rescue._ANY_LOST: {"run_claims_open"},
     }
     for statement, allowed in indexes.items():
         nodes = _explain(ledger, statement)
