@@ -14,6 +14,7 @@ from services.dispatcher.rescue import Rescue
 from services.dispatcher.settings import Settings
 from services.dispatcher.summary import Summary
 from services.dispatcher.tick import Tick
+from shared.domain.recurrence import tzdb_version
 from shared.events.envelope import Message
 from shared.events.topics import Topic
 from shared.kafka.publisher import Publisher
@@ -23,7 +24,7 @@ from shared.storage import dispatch
 from shared.storage.listen import Listener
 from shared.storage.outbox import DUE_CHANNEL, OUTBOX_CHANNEL
 from shared.storage.session import Session
-from shared.telemetry import logging, tracing
+from shared.telemetry import logging, metrics, tracing
 from shared.telemetry.probes import ProbeServer
 
 log = logging.get_logger(__name__)
@@ -106,7 +107,8 @@ class Dispatcher:
         self.process.install_signals()
         threading.excepthook = self._on_crash
         self.probes.start()
-        log.info("The dispatcher starts", action="process.started", port=self.probes.port)
+        metrics.TZDB_INFO.labels(tzdb_version()).set(1)
+        log.info("The dispatcher starts", action="process.started", port=self.probes.port, tz_database=tzdb_version())
         listening = threading.Thread(target=self.listener.run, args=(_listening_lost,), name="listen", daemon=True)
         # What was imported stays: the collector need not look at it on every pass while ticks run.
         gc.collect()

@@ -22,6 +22,7 @@ TICK_DURATION = Histogram("commandcenter_tick_duration_seconds", "One claiming t
 SCHEDULES_DUE = Gauge("commandcenter_schedules_due", "Enabled schedules due and not yet claimed")
 OUTBOX_DEPTH = Gauge("commandcenter_outbox_messages", "Messages stored and not yet acknowledged by Kafka")
 OUTBOX_AGE = Gauge("commandcenter_outbox_oldest_age_seconds", "Age of the oldest unacknowledged outbox row")
+TZDB_INFO = Gauge("commandcenter_tzdb_info", "1, with the release of the time zone database in use", ["version"])
 LEADER = Gauge("commandcenter_dispatcher_leader", "1 on the dispatcher that leads, else 0")
 LEADER_EPOCH = Gauge("commandcenter_dispatcher_epoch", "The epoch of the lease this dispatcher last saw")
 LEADER_CHANGES = Counter("commandcenter_dispatcher_leader_changes_total", "Times this dispatcher won the lease")

@@ -14,6 +14,7 @@ from services.dispatcher import planning
 from services.dispatcher.encoding import decode_row, encode_due
 from services.dispatcher.planning import Plan, Planner, recurrence_of
 from shared.domain.catchup import CatchupPolicy, catch_up
+from shared.domain.recurrence import explain_occurrences
 from shared.events.due import DueRun, RunPolicy, due_message
 from shared.events.types import RunDue
 from shared.storage.dispatch import Definition, DueTimer, OpenJob
@@ -38,6 +39,33 @@ def _plan(definition: Definition, due: datetime, open_jobs: list[OpenJob] | None
     timer = DueTimer(100, definition.id, 1, due, None, None)
     ids = count(1000)
     return Planner().plan(NOW, [timer], {definition.id: definition}, {definition.id: open_jobs or []}, ids.__next__)
+
+
+@given(
+    st.sampled_from(["30 2 * * *", "30 1 * * *", "0 0 * * *", "*/20 1-3 * * *", "15 */6 * * 0"]),
+    st.sampled_from(["America/New_York", "Africa/Cairo", "Australia/Lord_Howe", "Asia/Beirut", "America/Havana"]),
+    st.sampled_from(["shift", "skip"]),
+    st.sampled_from(["first", "last", "both"]),
+    st.integers(0, 364),
+)
+@settings(max_examples=60)
+def test_what_the_preview_shows_is_what_the_dispatcher_claims(
+    cron: str, zone: str, gap: str, overlap: str, day: int
+) -> None:
+    """Claim by claim, each on time, from a day of 2026 on: the instants are the preview's, in its order."""
+    definition = _definition(cron_expression=cron, timezone=zone, dst_gap=gap, dst_overlap=overlap)
+    after = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    shown = [one.scheduled_for for one in explain_occurrences(recurrence_of(definition), after, 12)]
+    planner, due, claimed = Planner(), shown[0], []
+    for number in range(len(shown)):
+        timer = DueTimer(number, definition.id, 1, due, None, None)
+        ids = count(1000)
+        plan = planner.plan(due, [timer], {definition.id: definition}, {definition.id: []}, ids.__next__)
+        claimed += [one.job.scheduled_for for one in plan.due]
+        (moved,) = plan.moves
+        assert moved.next_run_at is not None
+        due = moved.next_run_at
+    assert claimed == shown
 
 
 def _open(job_id: int, *, held: bool = False) -> OpenJob:
