@@ -188,7 +188,8 @@ CREATE INDEX run_claims_open_by_schedule ON run_claims (schedule_id) WHERE ended
 
 PLUMBING = """
 -- A queue that is emptied by acknowledgement, never a log that is read by id: sequences commit out of order.
--- messages: a JSON array of {topic, key, headers, value}; the topic without prefix, value null for a tombstone.
+-- messages: a JSON array of {topic, key, headers, value}, the topic without prefix, value null for a tombstone; or
+-- the tick's shorter lines. services/dispatcher/encoding.py reads both.
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -1,4 +1,6 @@
-"""Webhooks: where deliveries go (table webhooks). Written by the api alone, read by workers.
+"""Webhooks: where deliveries go (table webhooks). Written by the api, read by workers.
+
+One fact comes from elsewhere: a worker disables the webhook whose endpoint answers 410.
 
 `secrets_encrypted` holds what shared/secrets.py sealed; nobody else can read it.
 """
