@@ -11,9 +11,9 @@ from operator import attrgetter
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.encoding import Stored, encode, encode_due
 from services.dispatcher.giving_way import give_way
+from services.dispatcher.in_hand import InHand
 from services.dispatcher.leadership import LEASE, Leadership
 from services.dispatcher.planning import Plan, Planner, refuse
-from services.dispatcher.relay import Relay
 from services.dispatcher.summary import Summary
 from shared import clock
 from shared.storage import dispatch
@@ -29,13 +29,13 @@ SMALLEST_BATCH = 50
 
 
 class Claimer:
-    """Used by one thread. The backlog, the relay, the summary and the planner are shared with the other lane."""
+    """Used by one thread. The backlog, what is in hand, the summary and the planner are shared with the other lane."""
 
     def __init__(
         self,
         session: Session,
         leadership: Leadership,
-        relay: Relay,
+        in_hand: InHand,
         backlog: Backlog,
         summary: Summary,
         planner: Planner,
@@ -45,7 +45,7 @@ class Claimer:
     ) -> None:
         self._session = session
         self._leadership = leadership
-        self._relay = relay
+        self._in_hand = in_hand
         self._backlog = backlog
         self._summary = summary
         self.batch = self._largest = batch
@@ -150,13 +150,13 @@ class Claimer:
     def _commit(self, rows: list[tuple[int, Stored]]) -> None:
         """Commit, then let the relay publish from memory; the rows stay the truth until they are acknowledged."""
         ids = [row_id for row_id, _ in rows]
-        self._relay.expect(ids)
+        self._in_hand.expect(ids)
         try:
             self._session.execute("COMMIT")
         except (DatabaseUnavailable, StatementRefused):
-            self._relay.forget(ids)  # committed or not, the table knows
+            self._in_hand.forget(ids)  # committed or not, the table knows
             raise
-        self._relay.hand_over(rows)
+        self._in_hand.hand_over(rows)
 
     def _say(self, plan: Plan) -> None:
         moves = {} if self._summary.full else {one.schedule_id: one for one in plan.moves}

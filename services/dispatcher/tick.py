@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.claimer import Claimer
+from services.dispatcher.in_hand import InHand
 from services.dispatcher.leadership import Leadership
-from services.dispatcher.relay import Relay
 from services.dispatcher.summary import Summary
 from shared.process import Process
 from shared.storage.database import DatabaseUnavailable
@@ -21,6 +21,8 @@ from shared.telemetry.metrics import FAULTS
 log = get_logger(__name__)
 
 RETRY_SECONDS = 0.2
+ASSIST_SECONDS = 5.0
+"""How often the second lane shows that it is alive while there is nothing for it to do."""
 EARLY = 0.0002
 """Seconds added to a sleep until an instant: waking a little early would find nothing due and ask again."""
 
@@ -32,7 +34,7 @@ class Tick:
         self,
         lanes: tuple[Claimer, Claimer],
         leadership: Leadership,
-        relay: Relay,
+        in_hand: InHand,
         process: Process,
         *,
         backlog: Backlog,
@@ -41,7 +43,7 @@ class Tick:
     ) -> None:
         self._lanes = lanes
         self._leadership = leadership
-        self._relay = relay
+        self._in_hand = in_hand
         self._process = process
         self._backlog = backlog
         self._summary = summary
@@ -96,8 +98,8 @@ class Tick:
     def _lead(self, lane: Claimer, epoch: int) -> None:
         """One turn of the first lane: sleep or claim."""
         self._summary.flush()
-        if not self._relay.has_room():
-            self._relay.wait_for_room(RETRY_SECONDS)
+        if not self._in_hand.has_room():
+            self._in_hand.wait_for_room(RETRY_SECONDS)
             return
         if not self._backlog.active.is_set():
             self._woken.clear()
@@ -117,9 +119,9 @@ class Tick:
 
     def _assist(self, lane: Claimer, epoch: int) -> None:
         """One turn of the second lane: claim while there is a backlog."""
-        if not self._backlog.active.wait(0.5) or self._stop.is_set():
+        if not self._backlog.active.wait(ASSIST_SECONDS) or self._stop.is_set():
             return
-        if not self._relay.has_room():
-            self._relay.wait_for_room(RETRY_SECONDS)
+        if not self._in_hand.has_room():
+            self._in_hand.wait_for_room(RETRY_SECONDS)
         elif not lane.claim(epoch):
             self._stop.wait(0.002)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.claimer import Claimer
 from services.dispatcher.encoding import encode
+from services.dispatcher.in_hand import InHand
 from services.dispatcher.leadership import Leadership
 from services.dispatcher.planning import Planner
 from services.dispatcher.relay import Relay
@@ -42,14 +43,15 @@ class Dispatcher:
         self.process = Process("dispatcher", settings.instance)
         lease = settings.dispatcher_lease_seconds
         self.leadership = Leadership(self._session("leadership", int(lease * 2_000)), self.process, lease)
+        in_hand = InHand(settings.dispatcher_backlog)
         self.relay = Relay(
             # Losing a removal in a crash only repeats an event: no need to wait for the disk.
             self._session("relay", 10_000, synchronous_commit="off"),
             self.leadership,
             self.process,
+            in_hand,
             make_publisher=self._publisher,
             ensure=self._ensure_topics,
-            backlog=settings.dispatcher_backlog,
             poll_seconds=settings.dispatcher_poll_seconds,
         )
         # A stopped leader's transaction must be over before a standby's take-over would be late.
@@ -59,7 +61,7 @@ class Dispatcher:
             Claimer(
                 self._session(name, claiming, idle=int(lease * 600)),
                 self.leadership,
-                self.relay,
+                in_hand,
                 backlog,
                 summary,
                 planner,
@@ -71,7 +73,7 @@ class Dispatcher:
         self.tick = Tick(
             (first, second),
             self.leadership,
-            self.relay,
+            in_hand,
             self.process,
             backlog=backlog,
             summary=summary,
@@ -82,13 +84,13 @@ class Dispatcher:
             self.leadership,
             self.process,
             store=_store,
-            committed=self.relay.wake,
+            committed=in_hand.wake,
             poll_seconds=settings.dispatcher_poll_seconds,
         )
         self.tick.on_held.append(self.rescue.woken)
-        self.leadership.on_change(self.relay.poke)
+        self.leadership.on_change(in_hand.poke)
         self.listener = Listener(
-            self._session("listen", 5_000), {DUE_CHANNEL: self.tick.wake, OUTBOX_CHANNEL: self.relay.wake}
+            self._session("listen", 5_000), {DUE_CHANNEL: self.tick.wake, OUTBOX_CHANNEL: in_hand.wake}
         )
         self.probes = ProbeServer(
             settings.host,
@@ -96,7 +98,7 @@ class Dispatcher:
             self.process,
             {
                 "postgres": lambda: self.leadership.database,
-                "kafka": lambda: self.relay.kafka if self.leadership.epoch() is not None else None,
+                "kafka": lambda: self.relay.kafka.sentence if self.leadership.epoch() is not None else None,
                 "partitions": lambda: self.rescue.partitions,
             },
             {"leader": self.leadership.describe},

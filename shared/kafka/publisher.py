@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from shared.events.topics import SCHEDULES
+
 log = getLogger(__name__)
 
 PERMANENT = frozenset(
@@ -148,9 +150,9 @@ class Publisher:
         return self._producer.poll(seconds)
 
     def answers(self, seconds: float) -> bool:
-        """Whether a broker answers within so long: for a relay that has nothing to publish."""
+        """Whether a broker answers within so long, asked about one topic: for a relay that has nothing to publish."""
         try:
-            self._producer.list_topics(timeout=seconds)
+            self._producer.list_topics(self._prefix + SCHEDULES.name, timeout=seconds)
         except KafkaException:
             return False
         return True

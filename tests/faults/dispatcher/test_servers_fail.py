@@ -61,6 +61,7 @@ def _every_second(ledger: Ledger, count: int) -> list[int]:
 def _check(ledger: Ledger, own: Dispatchers, schedules: list[int]) -> None:
     """Every second once, every job published, nothing left."""
     ledger.run("UPDATE schedule_timers SET next_run_at = NULL")
+    assert ledger.deadlocks() == 0
     eventually(ledger.outbox_empty, 60, "the outbox is emptied")
     published = published_once(own.events("runs.due.health_check"))
     for schedule in schedules:
@@ -107,6 +108,30 @@ def test_kafka_is_killed_frozen_and_gone_for_a_minute(
     kafka.resume()
     eventually(lambda: dispatcher.get("/readyz")[0] == 200, 60)
     assert "Kafka acknowledges again" in dispatcher.log
+    _check(ledger, own, schedules)
+    ledger.close()
+
+
+def test_a_frozen_kafka_is_named_within_ten_seconds(
+    postgres: PostgresServer, kafka: KafkaServer, own: Dispatchers
+) -> None:
+    """A frozen broker keeps its connections: only its silence tells, with nothing to publish and with something."""
+    ledger = Ledger(postgres.database_url)
+    dispatcher = own.start("one")
+    eventually(lambda: dispatcher.get("/readyz")[0] == 200, 20)
+    kafka.pause()
+    eventually(lambda: "Kafka does not take messages: it does not answer" in dispatcher.get("/readyz")[1], 10)
+    assert dispatcher.get("/readyz")[0] == 503
+    kafka.resume()
+    eventually(lambda: dispatcher.get("/readyz")[0] == 200, 10)
+
+    schedules = _every_second(ledger, 5)
+    eventually(lambda: all(ledger.jobs(one) for one in schedules) and ledger.outbox_empty(), 20, poll=0.01)
+    kafka.pause()
+    eventually(lambda: "it has acknowledged none of" in dispatcher.get("/readyz")[1], 10)
+    assert dispatcher.get("/readyz")[0] == 503
+    kafka.resume()
+    eventually(lambda: dispatcher.get("/readyz")[0] == 200, 30)
     _check(ledger, own, schedules)
     ledger.close()
 
