@@ -5,8 +5,8 @@ never a statement.
 """
 
 import threading
-from collections import defaultdict
-from datetime import datetime
+from collections import Counter
+from datetime import datetime, timedelta
 
 from services.dispatcher.turns import Turns
 from shared import clock
@@ -14,8 +14,14 @@ from shared.storage import dispatch
 from shared.storage.dispatch import DueTimer
 from shared.storage.session import Session
 
-REFRESH_SECONDS = 0.4
-"""How old the list of projects with something due may be: a newly due project waits at most so long for its turn."""
+LOOK_SECONDS = 0.4
+"""How long a project that has something due only now waits at most for its place in the line."""
+WALK_SHARE = 25
+"""Asking every project costs a step of an index each: that is done so many times further apart than it takes."""
+NEWLY_DUE_MOST = 5_000
+"""Timers fallen due since the last look that are looked at one by one; where there are more, every project is asked."""
+LOOK_BACK = timedelta(seconds=1)
+"""A change of a timer is seen only when it is committed, which is a little later than the instant it was judged by."""
 
 
 class Backlog:
@@ -24,8 +30,9 @@ class Backlog:
     def __init__(self) -> None:
         self.active = threading.Event()
         self._lock = threading.Lock()
-        self._turns = Turns([])
-        self._until = 0.0
+        self._turns = Turns()
+        self._look_at = self._walk_at = 0.0
+        self._seen: datetime | None = None
 
     def take(self, session: Session, now: datetime, batch: int) -> list[DueTimer]:
         """Lock up to about `batch` due timers in the open transaction."""
@@ -34,35 +41,50 @@ class Backlog:
             if len(timers) >= batch:
                 self.active.set()
             return timers
+        self._look(session, now)
         with self._lock:
-            stale = clock.monotonic() >= self._until
-            if stale:
-                self._until = clock.monotonic() + REFRESH_SECONDS  # one lane asks, the other goes on
-        if stale:
-            turns = Turns(dispatch.projects_due(session, now))
-            with self._lock:
-                self._turns = turns
-        with self._lock:
-            alone = len(self._turns) < 2
-            shares = [] if alone else self._turns.next(batch)
-        timers = dispatch.claim(session, now, batch) if alone else dispatch.claim_by_turns(session, now, shares)
-        if alone and len(timers) < batch:
-            self.end()
-        elif not alone:
+            shares = self._turns.next(batch) if len(self._turns) > 1 else []
+        if shares:
+            timers = dispatch.claim_by_turns(session, now, shares)
             self._drop_dry(shares, timers)
+        else:
+            timers = dispatch.claim(session, now, batch)
+            if len(timers) < batch:
+                self.end()
         return timers
 
     def end(self) -> None:
         """Nothing more is due than a batch holds, or this dispatcher leads no more."""
         self.active.clear()
         with self._lock:
-            self._turns, self._until = Turns([]), 0.0
+            self._turns = Turns()
+            self._look_at = self._walk_at = 0.0
+            self._seen = None
+
+    def _look(self, session: Session, now: datetime) -> None:
+        """Let newcomers into the line when it is time; one lane asks, the other goes on."""
+        began = clock.monotonic()
+        with self._lock:
+            if began < self._look_at:
+                return
+            self._look_at = began + LOOK_SECONDS
+            seen, walk = self._seen, self._seen is None or began >= self._walk_at
+            self._seen = now
+        if seen is not None and not walk:
+            newcomers = dispatch.projects_newly_due(session, seen - LOOK_BACK, now, NEWLY_DUE_MOST)
+            if newcomers is not None:
+                with self._lock:
+                    self._turns.add(newcomers)
+                return
+        projects = dispatch.projects_due(session, now)
+        ended = clock.monotonic()
+        with self._lock:
+            self._turns.replace(projects)
+            self._walk_at = ended + WALK_SHARE * (ended - began)
 
     def _drop_dry(self, shares: list[tuple[int, int]], timers: list[DueTimer]) -> None:
-        got: dict[int, int] = defaultdict(int)
-        for timer in timers:
-            got[timer.project_id] += 1
+        got = Counter(timer.project_id for timer in timers)
         with self._lock:
-            self._turns.drop({project for project, share in shares if got[project] < share})
+            self._turns.drop([project for project, share in shares if got[project] < share])
             if not len(self._turns):
-                self._until = 0.0  # all that were due are served: ask anew
+                self._look_at = self._walk_at = 0.0  # all that were due are served: ask everybody anew

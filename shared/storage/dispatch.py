@@ -65,6 +65,16 @@ SELECT walk.project_id, coalesce(projects.weight, 1)
 FROM walk LEFT JOIN projects ON projects.id = walk.project_id
 WHERE walk.next_run_at <= %(now)s
 """
+_NEWLY_DUE = """
+SELECT fresh.project_id, coalesce(projects.weight, 1), fresh.timers
+FROM (
+    SELECT project_id, count(*) AS timers
+    FROM (SELECT project_id FROM schedule_timers
+          WHERE next_run_at > %(since)s AND next_run_at <= %(now)s ORDER BY next_run_at LIMIT %(most)s) AS timers
+    GROUP BY project_id
+) AS fresh
+LEFT JOIN projects ON projects.id = fresh.project_id
+"""
 _DEFINITIONS = """
 SELECT id, version, name, task_type, task_parameters::text, tags::text, enabled AND deleted_at IS NULL,
     frequency, cron_expression, interval_seconds, timezone, start_time, end_time,
@@ -246,6 +256,12 @@ def claim_by_turns(session: Session, now: datetime, turns: Sequence[tuple[int, i
 def projects_due(session: Session, now: datetime) -> list[tuple[int, int]]:
     """(project_id, weight) of every project with something due. Costs one index step a project that has timers."""
     return [(row[0], row[1]) for row in session.prepared(_PROJECTS_DUE, {"now": now})]
+
+
+def projects_newly_due(session: Session, since: datetime, now: datetime, most: int) -> list[tuple[int, int]] | None:
+    """(project_id, weight) of those of which a timer is due since then; None where that is `most` timers or more."""
+    rows = session.prepared(_NEWLY_DUE, {"since": since, "now": now, "most": most})
+    return None if sum(row[2] for row in rows) >= most else [(row[0], row[1]) for row in rows]
 
 
 def definitions(session: Session, schedule_ids: Sequence[int]) -> list[Definition]:
