@@ -264,6 +264,14 @@ class HealthReport(Shape):
     issues: list[HealthIssueShape]
 
 
+class DispatcherReport(Shape):
+    """Who leads among the dispatchers."""
+
+    leader: str | None = Field(description="The dispatcher that leads, by its instance's name; null while none does.")
+    epoch: int = Field(description="Raised by one with every change of the leader.")
+    since: datetime | None = Field(description="When it took over.")
+
+
 def shown_row(row: SupportsItems, *hidden: str) -> dict[str, Any]:
     """A row as the api answers it: instants of the definition to the second, some columns left out."""
     shown = {name: value for name, value in row.items() if name not in hidden}

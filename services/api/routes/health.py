@@ -1,15 +1,17 @@
-"""`/api/v1/health/schedules`: the monitor's last report. health writes it; here it is only read."""
+"""`/api/v1/health/…`: the monitor's last report and the leading dispatcher. Written elsewhere, here only read."""
 
 from fastapi import APIRouter, Response
 
 from services.api.answers import reply
 from services.api.caller import Viewer
-from services.api.models.objects import HealthReport
+from services.api.models.objects import DispatcherReport, HealthReport
 from services.api.routes.documented import errors
 from services.api.routes.parameters import ProjectFilter
 from services.api.routing import JsonRoute
-from shared.storage import issue_queries
+from shared.storage import issue_queries, lease_queries
 from shared.storage.database import Connection
+
+DISPATCHER_LEASE = "dispatcher"
 
 router = APIRouter(prefix="/api/v1/health", tags=["health"], route_class=JsonRoute)
 
@@ -34,5 +36,24 @@ def get_health_report(caller: Viewer, project_id: ProjectFilter = None) -> Respo
                 "issues": [dict(issue._mapping) for issue in issues],
             }
         )
+
+    return caller.read(work)
+
+
+@router.get(
+    "/dispatcher",
+    response_model=DispatcherReport,
+    responses=errors(),
+    operation_id="getDispatcher",
+    summary="Which dispatcher leads",
+)
+def get_dispatcher(caller: Viewer) -> Response:
+    """One dispatcher of several leads: it alone claims and publishes."""
+
+    def work(connection: Connection) -> Response:
+        lease = lease_queries.lease(connection, DISPATCHER_LEASE)
+        if lease is None:
+            return reply({"leader": None, "epoch": 0, "since": None})
+        return reply({"leader": lease.leader, "epoch": lease.epoch, "since": lease.since})
 
     return caller.read(work)

@@ -71,8 +71,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "updateRepository": {"name": "taken over"},
     "updateWebhook": {"name": "taken over"},
 }
-EVERYBODYS = {"listTaskTypes", "getTaskType", "registerTaskType", "previewSchedule"}
-"""Operations without a project: task types are everybody's, a preview stores nothing."""
+EVERYBODYS = {"listTaskTypes", "getTaskType", "registerTaskType", "previewSchedule", "getDispatcher"}
+"""Operations without a project: task types and who leads are everybody's, a preview stores nothing."""
 CREATIONS: dict[str, dict[str, Any]] = {
     "createSchedule": dict(CREATE),
     "createRepository": {"name": "r", "url": "https://example.com/y.git"},
