@@ -104,12 +104,12 @@ class Rescue:
 
     def _turn(self, epoch: int) -> float:
         """Look after everything once; returns the seconds until the next look."""
-        now = self._session.execute("SELECT clock_timestamp()")[0][0]
-        due = rescue.next_retry_at(self._session)
+        look = rescue.look(self._session)
+        now, due = look.now, look.next_retry_at
         full = due is not None and due <= now and self._each(epoch, self._retries)
-        if rescue.any_held(self._session):
+        if look.any_held:
             full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
-        if rescue.any_lost(self._session):
+        if look.any_lost:
             full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)

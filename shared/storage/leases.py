@@ -50,7 +50,7 @@ class Seen:
 
 def look(session: Session, lease: str) -> Seen:
     """Who holds it."""
-    rows = session.execute(_LOOK, {"lease": lease})
+    rows = session.prepared(_LOOK, {"lease": lease})
     if not rows:
         session.execute(_ENSURE, {"lease": lease})
         return Seen(None, 0, True, None)
@@ -71,7 +71,7 @@ def take(session: Session, lease: str, holder: str, seconds: float) -> int | Non
 def renew(session: Session, lease: str, holder: str, epoch: int, seconds: float) -> bool:
     """Extend it; False when it is no longer ours."""
     values = {"lease": lease, "holder": holder, "epoch": epoch, "seconds": seconds}
-    return bool(session.execute(_RENEW, values))
+    return bool(session.prepared(_RENEW, values))
 
 
 def release(session: Session, lease: str, holder: str, epoch: int) -> None:

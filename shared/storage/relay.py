@@ -28,7 +28,7 @@ class OutboxRow(NamedTuple):
 def read(session: Session, known: Collection[int], limit: int = 1_000, most_bytes: int = 8_000_000) -> list[OutboxRow]:
     """The oldest rows that the relay does not hold already, bounded in number and size (one row at least)."""
     values = {"known": array(known), "limit": limit, "most": most_bytes}
-    return list(map(OutboxRow._make, session.execute(_READ, values)))
+    return list(map(OutboxRow._make, session.prepared(_READ, values)))
 
 
 def read_one(session: Session, row_id: int) -> str | None:

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 from shared.events.due import DueRun, RunPolicy
 from shared.storage.session import Session, array
 
-_NEXT_RETRY = "SELECT next_attempt_at FROM jobs WHERE status = 'retrying' ORDER BY next_attempt_at LIMIT 1"
+# Everything that may come up at any moment, in one statement a second. Each part is a step of an index of its own.
+_LOOK = """
+SELECT clock_timestamp(),
+    (SELECT next_attempt_at FROM jobs WHERE status = 'retrying' ORDER BY next_attempt_at LIMIT 1),
+    (SELECT true FROM jobs WHERE held ORDER BY schedule_id, scheduled_for LIMIT 1),
+    (SELECT true FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp() ORDER BY worker LIMIT 1)
+"""
 _RETRIES_DUE = """
 SELECT id, scheduled_for FROM jobs WHERE status = 'retrying' AND next_attempt_at <= %(now)s
 ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -65,10 +71,6 @@ _LEASES_OVER = """
 SELECT job_id FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp()
 ORDER BY worker LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
-_ANY_LOST = """
-SELECT 1 FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp() ORDER BY worker LIMIT 1
-"""
-_ANY_HELD = "SELECT 1 FROM jobs WHERE held ORDER BY schedule_id, scheduled_for LIMIT 1"
 _LOST = """
 WITH lost AS (
     SELECT job_id, attempt FROM run_claims
@@ -91,8 +93,18 @@ SELECT j.schedule_id, j.id, j.attempt, j.scheduled_for, j.held, j.project_id, j.
 FROM jobs AS j
 WHERE j.status = 'queued' AND NOT j.held AND j.never_started_at < clock_timestamp()
     AND NOT EXISTS (SELECT 1 FROM run_claims AS c WHERE c.job_id = j.id AND c.attempt = j.attempt)
+ORDER BY j.schedule_id
 LIMIT %(limit)s
 """
+
+
+class Look(NamedTuple):
+    """What there may be to do: by the database's time, the next retry, and whether jobs are held or workers lost."""
+
+    now: datetime
+    next_retry_at: datetime | None
+    any_held: bool
+    any_lost: bool
 
 
 class HeldJob(NamedTuple):
@@ -123,20 +135,10 @@ class LostRun(NamedTuple):
     retry_cap_seconds: float | None
 
 
-def any_held(session: Session) -> bool:
-    """Whether there is a held job at all: one index step."""
-    return bool(session.prepared(_ANY_HELD, {}))
-
-
-def any_lost(session: Session) -> bool:
-    """Whether a worker has let a lease run out: a look at the claims that are open."""
-    return bool(session.prepared(_ANY_LOST, {}))
-
-
-def next_retry_at(session: Session) -> datetime | None:
-    """When the next retry is due."""
-    rows = session.prepared(_NEXT_RETRY, {})
-    return rows[0][0] if rows else None
+def look(session: Session) -> Look:
+    """Look around, without a transaction."""
+    now, next_retry_at, held, lost = session.prepared(_LOOK, {})[0]
+    return Look(now, next_retry_at, bool(held), bool(lost))
 
 
 def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
@@ -194,7 +196,7 @@ def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
 
 def never_started(session: Session, limit: int) -> list[tuple[Any, ...]]:
     """Queued jobs that nobody claimed in time, as OpenJob's fields."""
-    return session.execute(_NEVER_STARTED, {"limit": limit})
+    return session.prepared(_NEVER_STARTED, {"limit": limit})
 
 
 def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.storage import dispatch, rescue
+from shared.storage import dispatch, relay, rescue
 from tests.dispatching import Ledger
 
 STORED = 30_000
@@ -64,11 +64,16 @@ def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: 
         dispatch._NEXT_DUE: {"schedule_timers_due"},
         dispatch._COUNT_DUE: {"schedule_timers_due"},
         dispatch._PROJECTS_DUE: {"schedule_timers_due_by_project", "projects_pkey"},
+        dispatch._NEWLY_DUE: {"schedule_timers_due", "projects_pkey"},
         rescue._RETRIES_DUE: {r"jobs_.*_next_attempt_at_idx"},
-        rescue._NEXT_RETRY: {r"jobs_.*_next_attempt_at_idx"},
-        rescue._ANY_HELD: {r"jobs_.*_schedule_id_scheduled_for_idx1?"},
+        rescue._LOOK: {
+            r"jobs_.*_next_attempt_at_idx",
+            r"jobs_.*_schedule_id_scheduled_for_idx1?",
+            "run_claims_open",
+        },
         rescue._LEASES_OVER: {"run_claims_open"},
-        rescue._ANY_LOST: {"run_claims_open"},
+        rescue._NEVER_STARTED: {r"jobs_.*_schedule_id_idx", "run_claims_pkey"},
+        relay._READ: {"outbox_pkey"},
     }
     for statement, allowed in indexes.items():
         nodes = _explain(ledger, statement)
