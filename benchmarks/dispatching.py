@@ -36,9 +36,11 @@ FROM generate_series(%(first)s, %(last)s) AS i
 """
 _TIMERS = """
 INSERT INTO schedule_timers (schedule_id, project_id, next_run_at)
-SELECT id, project_id, date_trunc('minute', now()) + interval '1 day' + id % 1440 * interval '1 minute'
-FROM schedules WHERE id NOT IN (SELECT schedule_id FROM schedule_timers)
+SELECT id, project_id, {at} FROM schedules AS s
+WHERE NOT EXISTS (SELECT 1 FROM schedule_timers AS t WHERE t.schedule_id = s.id)
 """
+TOMORROW = "date_trunc('minute', now()) + interval '1 day' + id % 1440 * interval '1 minute'"
+THIS_MINUTE = "date_trunc('minute', now())"
 
 
 class Ledger:
@@ -59,18 +61,16 @@ class Ledger:
         """The one number a query gives."""
         return int(self.run(statement, **values)[0][0])
 
-    def seed(self, stored: int, projects: int = 1) -> None:
-        """Store schedules, none due before tomorrow."""
+    def seed(self, stored: int, projects: int = 1, at: str = TOMORROW) -> None:
+        """Store schedules until there are so many, the new ones due at an SQL instant: none before tomorrow."""
         have = self.number("SELECT count(*) FROM schedules")
         names = [("project " + str(number),) for number in range(2, projects + 1)]
         with self.connection.cursor() as cursor:
             cursor.executemany("INSERT INTO projects (name) VALUES (%s) ON CONFLICT DO NOTHING", names)
         self.run(_SEED, projects=projects, expressions=EXPRESSIONS, zones=ZONES, first=have + 1, last=stored)
-        self.run(_TIMERS)
+        self.run(_TIMERS.format(at=at))
 
-    def make_due(
-        self, count: int, at: str = "date_trunc('minute', now())", *, settle: bool = True, among: str = "true"
-    ) -> None:
+    def make_due(self, count: int, at: str = THIS_MINUTE, *, settle: bool = True, among: str = "true") -> None:
         """Let so many schedules, chosen by chance, be due at an instant; then settle the tables."""
         self.run(
             f"UPDATE schedule_timers SET next_run_at = {at} WHERE schedule_id IN"
@@ -78,17 +78,6 @@ class Ledger:
         )
         if settle:
             self.settle()
-
-    def spread(self, projects: int) -> None:
-        """Share the stored schedules out among so many projects."""
-        self.run(
-            "INSERT INTO projects (name) SELECT 'p' || i FROM generate_series(2, %(n)s) AS i ON CONFLICT DO NOTHING",
-            n=projects,
-        )
-        for table in ("schedules", "schedule_timers"):
-            key = "id" if table == "schedules" else "schedule_id"
-            self.run(f"UPDATE {table} SET project_id = 1 + {key} %% %(n)s", n=projects)
-            self.run(f"VACUUM FULL {table}")
 
     def settle(self) -> None:
         """No vacuum and no checkpoint of the loading falls into what is measured."""
@@ -101,6 +90,11 @@ class Ledger:
         """Empty the ledger of jobs."""
         self.run("TRUNCATE jobs, run_claims, outbox")
 
+    def forget_schedules(self) -> None:
+        """Empty everything."""
+        self.run("TRUNCATE schedules, schedule_timers")
+        self.forget_runs()
+
     def hold_lease(self) -> None:
         """Nobody leads until `release_lease`."""
         self.run(
@@ -110,6 +104,10 @@ class Ledger:
     def release_lease(self) -> None:
         """Whoever waits may lead."""
         self.run("UPDATE leases SET expires_at = '-infinity' WHERE name = 'dispatcher'")
+
+    def seconds_led(self) -> float:
+        """Since the leader took the lease."""
+        return float(self.run("SELECT extract(epoch FROM clock_timestamp() - acquired_at) FROM leases")[0][0])
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The real servers and services of one benchmark case, each started when the case first asks for it.
 
 Everything lives in a home of its own that is thrown away, on free ports: no case sees another's data, and a running
-stack is not disturbed.
+stack is not disturbed. A watcher (watch.py) ends it all when the benchmark is killed.
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ class BenchServers:
 
     def __enter__(self) -> Self:
         self.home = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="commandcenter-bench-")))
+        command = [sys.executable, "-m", "benchmarks.watch", str(os.getpid()), str(self.home)]
+        # In a session of its own: what ends the benchmark, Ctrl-C or a closed terminal, must not end its watcher.
+        self._watcher = subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
+        self._watcher.wait(5)
 
     @property
     def postgres(self) -> PostgresServer:
@@ -91,18 +95,24 @@ class BenchServers:
             "COMMANDCENTER_TOPIC_PREFIX": self.topic_prefix,
         }
 
+    def start(self, name: str, port: int, **environment: str) -> subprocess.Popen[bytes]:
+        """Start api, dispatcher, worker or health as the stack does; the caller ends it."""
+        settings = {**self.environment(), f"COMMANDCENTER_{name.upper()}_PORT": str(port), **environment}
+        return spawn(Launch(name, (sys.executable, "-m", f"services.{name}"), self._log(name), settings))
+
+    def _log(self, name: str) -> Path:
+        return self.home / "logs" / f"{name}.log"
+
     @contextmanager
     def service(self, name: str, **environment: str) -> Iterator[str]:
-        """Run api, dispatcher, worker or health as the stack does; gives its URL once it is ready."""
+        """Run one of them; gives its URL once it is ready."""
         port = free_ports(1)[0]
-        log = self.home / "logs" / f"{name}.log"
-        settings = {**self.environment(), f"COMMANDCENTER_{name.upper()}_PORT": str(port), **environment}
-        process = spawn(Launch(name, (sys.executable, "-m", f"services.{name}"), log, settings))
+        process = self.start(name, port, **environment)
         url = f"http://127.0.0.1:{port}"
         try:
             wait_until(lambda: process.poll() is not None or readiness(url)[0], READY)
             if process.poll() is not None or not readiness(url)[0]:
-                raise RuntimeError(f"{name} did not become ready: {readiness(url)[1]} {last_line(log)}")
+                raise RuntimeError(f"{name} did not become ready: {readiness(url)[1]} {last_line(self._log(name))}")
             yield url
         finally:
             process.terminate()

@@ -12,21 +12,20 @@ import os
 import statistics
 
 from benchmarks.dispatching import Ledger, fire, standby
-from benchmarks.peers import db_scheduler
+from benchmarks.peers import java_peers
 from benchmarks.servers import BenchServers
 
 NAME = "dispatch"
 HERDS = 4
-PROJECTS = (1, 100, 10_000)
 
 
 def run(servers: BenchServers) -> dict[str, float]:
-    """The rate, the peer's, and with BENCH_SCALE how both sizes move it."""
+    """The rate and the peer's."""
     stored = int(os.environ.get("BENCH_STORED", "1000000"))
     due = int(os.environ.get("BENCH_DUE", "100000"))
     ledger = Ledger(servers)
     ledger.seed(stored)
-    rates = _rates(servers, ledger, due, HERDS)
+    rates = _rates(servers, ledger, due)
     metrics = {
         "per_second": statistics.median(rates),
         "first_per_second": rates[0],
@@ -34,38 +33,20 @@ def run(servers: BenchServers) -> dict[str, float]:
         "stored": stored,
         "due": due,
     }
-    peer = db_scheduler.burst(servers, stored, due)
+    peer = java_peers.db_scheduler(servers, stored, due)
     if peer is not None:
         metrics["db_scheduler_per_second"] = peer
         metrics["times_db_scheduler"] = metrics["per_second"] / peer
-    if os.environ.get("BENCH_SCALE"):
-        metrics |= _scale(servers, ledger, stored, due)
     return metrics
 
 
-def _rates(servers: BenchServers, ledger: Ledger, due: int, herds: int) -> list[float]:
+def _rates(servers: BenchServers, ledger: Ledger, due: int) -> list[float]:
     """Herds dispatched a second, one after another, by one process."""
     rates = []
     with standby(servers, ledger):
-        for _ in range(herds):
+        for _ in range(HERDS):
             ledger.hold_lease()
             ledger.forget_runs()
             ledger.make_due(due)
             rates.append(due / fire(ledger, due))
     return rates
-
-
-def _scale(servers: BenchServers, ledger: Ledger, stored: int, due: int) -> dict[str, float]:
-    """The same herds with less and more stored; then everything due at once, in few and in many projects."""
-    metrics: dict[str, float] = {}
-    for projects in PROJECTS:
-        ledger.spread(projects)
-        rates = _rates(servers, ledger, stored, 1)
-        metrics[f"backlog_{projects}_projects_per_second"] = rates[0]
-    ledger.seed(5 * stored)
-    metrics["stored_5x_per_second"] = statistics.median(_rates(servers, ledger, due, 3))
-    ledger.run("TRUNCATE schedules, schedule_timers")
-    ledger.seed(10_000)
-    small = min(due, 10_000)
-    metrics["stored_10000_per_second"] = statistics.median(_rates(servers, ledger, small, 3))
-    return metrics

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-import psutil
-
 from benchmarks.dispatching import Ledger, standby
+from benchmarks.processes import cpu_seconds, running
 from benchmarks.servers import BenchServers
 
 NAME = "idle"
@@ -24,26 +23,12 @@ def run(servers: BenchServers) -> dict[str, float]:
     with standby(servers, ledger):
         ledger.release_lease()
         time.sleep(SETTLE)
-        before = _postgres(servers), _dispatcher(servers)
+        before = _used(servers)
         time.sleep(SECONDS)
-        after = _postgres(servers), _dispatcher(servers)
+        after = _used(servers)
     postgres, dispatcher = ((b - a) / SECONDS * 100 for a, b in zip(before, after, strict=True))
     return {"core_percent": postgres + dispatcher, "postgres_percent": postgres, "dispatcher_percent": dispatcher}
 
 
-def _postgres(servers: BenchServers) -> float:
-    """CPU seconds of the server and its backends, ended ones included."""
-    server = psutil.Process(servers.postgres.pid)
-    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-    own = server.cpu_times()
-    return sum(t.user + t.system for t in times) + own.children_user + own.children_system
-
-
-def _dispatcher(servers: BenchServers) -> float:
-    (process,) = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "services.dispatcher" in " ".join(child.cmdline())
-    ]
-    times = process.cpu_times()
-    return times.user + times.system
+def _used(servers: BenchServers) -> tuple[float, float]:
+    return cpu_seconds(servers.postgres.pid), cpu_seconds(running("dispatcher").pid)

@@ -1,5 +1,4 @@
-"""Other schedulers, measured on the same servers in the same run; each is skipped where its tools are missing.
+"""Other schedulers, measured on servers of the same kind; each is skipped, and says so, where its tools are missing.
 
-Kept in step with docs/dispatcher.md, which says what each does more and less than ours. The figures measured once for
-peers that are not driven here (APScheduler, RedBeat, Quartz, django-celery-beat) are there too.
+docs/dispatcher.md has their figures beside ours and says what each does more and less.
 """
