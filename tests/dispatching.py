@@ -105,6 +105,10 @@ class Ledger:
         """Whether everything is acknowledged by Kafka."""
         return bool(self.one("SELECT count(*) = 0 FROM outbox"))
 
+    def deadlocks(self) -> int:
+        """How many PostgreSQL has found in this database."""
+        return int(self.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
+
     def leader(self) -> tuple[str, int]:
         """Who holds the lease, under which epoch; an expired one counts as nobody."""
         row = self.run("SELECT holder, epoch, expires_at > clock_timestamp() FROM leases WHERE name = 'dispatcher'")[0]

@@ -32,6 +32,7 @@ def _every_second(ledger: Ledger, count: int) -> list[int]:
 def _check_ledger(ledger: Ledger, dispatchers: Dispatchers, schedules: list[int]) -> None:
     """Every second is there once, as a job, and every job was published as one event."""
     ledger.run("UPDATE schedule_timers SET next_run_at = NULL")
+    assert ledger.deadlocks() == 0
     eventually(ledger.outbox_empty, 15)
     published = published_once(dispatchers.events("runs.due.health_check"))
     for schedule in schedules:
