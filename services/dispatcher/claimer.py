@@ -4,10 +4,11 @@ What is committed is handed to the relay from memory.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
 
+from services.dispatcher import traces
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.encoding import Stored, encode, encode_due
 from services.dispatcher.giving_way import give_way
@@ -94,7 +95,7 @@ class Claimer:
         self._careful = False
         TICK_DURATION.observe(clock.monotonic() - began)
         CLAIM_BATCH.observe(len(timers))
-        self._say(plan)
+        self._say(plan, [row for _, row in rows], now)
         if self.batch < self._largest:
             self.batch = min(self._largest, self.batch + self.batch // 4 + 1)
         return len(timers)
@@ -158,12 +159,16 @@ class Claimer:
             raise
         self._in_hand.hand_over(rows)
 
-    def _say(self, plan: Plan) -> None:
-        moves = {} if self._summary.full else {one.schedule_id: one for one in plan.moves}
+    def _say(self, plan: Plan, rows: Sequence[Stored], began: datetime) -> None:
+        full = self._summary.full
+        moves = {} if full else {one.schedule_id: one for one in plan.moves}
+        carried = traces.traceparents(rows) if self._summary.traced or not full else {}
         for due in plan.due:
             if self._summary.full:
                 break
-            self._summary.executed(due.job, moves.get(due.job.schedule_id))
+            self._summary.executed(due.job, moves.get(due.job.schedule_id), carried.get(due.job.job_id))
+        if self._summary.traced:
+            traces.tell([due.job for due in plan.due], carried, began, max(began, clock.now()))
         triggers: dict[str, int] = defaultdict(int)
         for due in plan.due:
             triggers[due.job.trigger] += 1

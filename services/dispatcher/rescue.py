@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from services.dispatcher import traces
 from services.dispatcher.giving_way import cancelled
 from services.dispatcher.leadership import LEASE, Leadership
 from services.dispatcher.zone_rules import ZoneRules
 from shared import clock
 from shared.domain.job import FailureReason
 from shared.domain.retry import RetryPolicy, delay_before_next
-from shared.events.due import SOURCE, due_message
+from shared.events.due import SOURCE
 from shared.events.envelope import Event, Message, encode, ended_id
 from shared.events.topics import RUNS_RESULTS
 from shared.events.types import RunFailed
@@ -155,7 +156,7 @@ class Rescue:
     def _retries(self, now: datetime) -> tuple[Messages, bool]:
         runs = rescue.take_retries(self._session, now, MOST_A_TURN)
         RETRIES.inc(len(runs))
-        return [due_message(run, now) for run in runs], len(runs) == MOST_A_TURN
+        return [traces.again(run, now) for run in runs], len(runs) == MOST_A_TURN
 
     def _held(self, now: datetime) -> tuple[Messages, bool]:
         jobs = rescue.held_jobs(self._session, MOST_A_TURN)
@@ -169,7 +170,7 @@ class Rescue:
             deadline = definition.start_deadline_seconds if definition else None
             expired = deadline is not None and now - job.scheduled_for > timedelta(seconds=deadline)
             (late if expired else ready).append(job)
-        messages = [due_message(run, now) for run in rescue.release(self._session, now, ready)] if ready else []
+        messages = [traces.again(run, now) for run in rescue.release(self._session, now, ready)] if ready else []
         if late:
             attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in late]
             blocked = block(self._session, attempts, DEADLINE_BY)

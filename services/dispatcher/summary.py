@@ -10,6 +10,7 @@ from shared import clock
 from shared.events.due import instant
 from shared.storage.dispatch import NewJob, TimerMove
 from shared.telemetry.logging import get_logger
+from shared.telemetry.tracing import trace_id_of
 
 log = get_logger(__name__)
 
@@ -21,7 +22,9 @@ EXECUTED_LINES = 20
 class Summary:
     """Used by the tick's lanes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, traced: bool = False) -> None:
+        """`traced`: traces are exported, and each dispatch is told as a span besides."""
+        self.traced = traced
         self._since = clock.monotonic()
         self._dispatched = 0
         self._skipped = 0
@@ -29,8 +32,8 @@ class Summary:
         self._lines = 0
         self._lock = threading.Lock()
 
-    def executed(self, job: NewJob, next_run_at: TimerMove | None) -> None:
-        """A job was created and committed."""
+    def executed(self, job: NewJob, next_run_at: TimerMove | None, traceparent: str | None) -> None:
+        """A job was created and committed, and its message carries this trace."""
         if self._lines < EXECUTED_LINES:
             self._lines += 1
             coming = next_run_at.next_run_at if next_run_at else None
@@ -42,6 +45,7 @@ class Summary:
                 action="schedule.executed",
                 schedule_id=job.schedule_id,
                 job_id=job.job_id,
+                trace_id=trace_id_of(traceparent),
             )
 
     @property

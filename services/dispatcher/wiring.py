@@ -56,7 +56,8 @@ class Dispatcher:
         )
         # A stopped leader's transaction must be over before a standby's take-over would be late.
         claiming = int(lease * 900)
-        backlog, summary, planner = Backlog(), Summary(), Planner()
+        backlog, planner = Backlog(), Planner()
+        summary = Summary(traced=settings.otlp_endpoint is not None)
         first, second = (
             Claimer(
                 self._session(name, claiming, idle=int(lease * 600)),

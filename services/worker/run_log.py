@@ -7,6 +7,7 @@ second is counted and told in one line.
 from services.worker.attempt import Attempt, Cancelled, Failed, Outcome, Succeeded
 from shared import clock
 from shared.telemetry.logging import get_logger
+from shared.telemetry.tracing import trace_id_of
 
 log = get_logger(__name__)
 
@@ -34,7 +35,12 @@ class RunLog:
             return
         due = attempt.due
         which = f"Attempt {due.attempt} of job {due.job_id}"
-        about = {"schedule_id": due.schedule_id, "job_id": due.job_id, "task_type": due.task_type}
+        about = {
+            "schedule_id": due.schedule_id,
+            "job_id": due.job_id,
+            "task_type": due.task_type,
+            "trace_id": trace_id_of(attempt.traceparent),
+        }
         match outcome:
             case Succeeded():
                 seconds = clock.monotonic() - attempt.started_monotonic

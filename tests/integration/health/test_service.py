@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 from confluent_kafka import Producer
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from deploy.local.ports import free_ports
 from shared.events.envelope import Event, encode
 from tests.integration.health.support import Rows, event
+from tests.otlp import SpanReceiver
 from tests.servers import TestServers
 from tests.topics import read_all
 from tests.waiting import eventually
@@ -192,40 +189,10 @@ def _ends(kafka: str, topic: str) -> tuple[int, int]:
         consumer.close()
 
 
-class Collector:
-    """An OTLP/HTTP receiver."""
-
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-        spans = self.spans
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                request = ExportTraceServiceRequest.FromString(body)
-                for resource in request.resource_spans:
-                    for scope in resource.scope_spans:
-                        spans.extend(scope.spans)
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Silent."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-
 def test_the_trace_of_a_run_ends_with_its_record(
     rows: Rows, kafka_server: str, topic_prefix: str, database_url: str, tmp_path: Path
 ) -> None:
-    collector = Collector()
+    collector = SpanReceiver()
     environment = {
         **os.environ,
         "COMMANDCENTER_DATABASE_URL": database_url,
@@ -237,21 +204,21 @@ def test_the_trace_of_a_run_ends_with_its_record(
     health = Health(environment, tmp_path / "health.log")
     try:
         eventually(health.ready, 20, "it is ready")
-        kept, dropped = rows.jobs(2)
+        kept, other, dropped = rows.jobs(3)
         trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
         events = [
             replace(event("succeeded", kept), traceparent=f"00-{trace}-{parent}-01"),
+            replace(event("succeeded", other), traceparent=f"00-{trace}-{parent}-03"),  # "random" besides "sampled"
             replace(event("succeeded", dropped), traceparent=f"00-{trace[::-1]}-{parent}-00"),
         ]
         publish(kafka_server, topic_prefix, events)
-        eventually(lambda: rows.counts()["jobs"] == {"succeeded": 2}, 15)
+        eventually(lambda: rows.counts()["jobs"] == {"succeeded": 3}, 15)
         assert health.end() == 0
-        (one,) = [span for span in collector.spans if span.name == "record run.succeeded"]
-        assert (one.trace_id.hex(), one.parent_span_id.hex()) == (trace, parent)
+        found = [span for span in collector.spans if span.name == "record run.succeeded"]
+        assert [(one.trace_id, one.parent_id) for one in found] == [(trace, parent)] * 2
     finally:
         health.process.kill()
-        collector.server.shutdown()
-        collector.server.server_close()
+        collector.close()
 
 
 def test_it_says_what_it_waits_for_and_goes_on_by_itself(
