@@ -13,7 +13,7 @@ CASE ?=
 TESTS ?= tests/unit tests/contract tests/integration tests/acceptance tests/faults
 WORKERS ?= 2
 
-.PHONY: help runtime dev start stop status logs demo test check bench faults test-time audit-verify lock up down
+.PHONY: help runtime dev start stop status logs demo test check bench faults prometheus test-time audit-verify lock up down
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ demo: runtime ## start if needed, analyse this repository by a schedule, show th
 test: dev ## all tests but the long fault tests
 	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not slow and not alone" $(wildcard $(TESTS))
 	@$(PY) -m pytest -m "alone and not slow" $(wildcard $(TESTS)) || [ $$? -eq 5 ]
+
+prometheus: dev ## bring promtool and Prometheus for the tests of alerts and boards
+	@$(PY) -m tools.prometheus
 
 test-time: dev ## the tests of recurrence and time, at length
 	@$(PY) -m pytest -n $(WORKERS) tests/unit/time
