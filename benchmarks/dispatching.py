@@ -48,7 +48,7 @@ class Ledger:
 
     def __init__(self, servers: BenchServers) -> None:
         self._admin_url = servers.postgres.admin_url
-        self.connection = psycopg2.connect(libpq_url(servers.database_url))
+        self.connection = psycopg2.connect(libpq_url(servers.owner_url))
         self.connection.autocommit = True
 
     def run(self, statement: str, **values: object) -> list[tuple]:  # type: ignore[type-arg]

@@ -18,7 +18,7 @@ from typing import Self
 
 from deploy.local.kafka import KafkaServer
 from deploy.local.ports import free_ports
-from deploy.local.postgres import PostgresServer, binary
+from deploy.local.postgres import OWNER, PostgresServer, binary
 from deploy.local.probes import readiness
 from deploy.local.server import Launch, last_line, spawn, wait_until
 from deploy.local.settings import PROJECT_ROOT, read_settings
@@ -33,7 +33,7 @@ class BenchServers:
         self._exit = ExitStack()
         self._postgres: PostgresServer | None = None
         self._kafka: KafkaServer | None = None
-        self._database_url: str | None = None
+        self._has_tables = False
         self.topic_prefix = "commandcenter."
         self.home = Path()
 
@@ -72,19 +72,30 @@ class BenchServers:
     @property
     def database_url(self) -> str:
         """The case's database with all migrations (`postgresql+psycopg2://…`)."""
-        if self._database_url is None:
-            self._database_url = self.postgres.database_url
-            _migrate(self._database_url)
-        return self._database_url
+        self._migrated()
+        return self.postgres.database_url
+
+    def _migrated(self) -> None:
+        if not self._has_tables:
+            _migrate(self.postgres.database_url, self.postgres.owner_url)
+            self._has_tables = True
+
+    @property
+    def owner_url(self) -> str:
+        """The case's database for the owner of its tables, who may vacuum and truncate them."""
+        self._migrated()
+        return self.postgres.owner_url
 
     def new_database(self) -> str:
-        """One more database with all migrations, empty."""
+        """One more database with all migrations, empty, for the owner of its tables."""
         name = f"bench_{uuid.uuid4().hex[:8]}"
-        statement = f'CREATE DATABASE "{name}" OWNER commandcenter'
+        statement = f'CREATE DATABASE "{name}" OWNER {OWNER}'
         subprocess.run([binary("psql"), "-XAtqc", statement, self.postgres.admin_url], check=True)
-        url = f"{self.postgres.database_url.rsplit('/', 1)[0]}/{name}"
-        _migrate(url)
-        return url
+        url, owner_url = (
+            f"{one.rsplit('/', 1)[0]}/{name}" for one in (self.postgres.database_url, self.postgres.owner_url)
+        )
+        _migrate(url, owner_url)
+        return owner_url
 
     def environment(self) -> dict[str, str]:
         """What a service of this case is started with."""
@@ -123,8 +134,12 @@ class BenchServers:
                 process.wait()
 
 
-def _migrate(url: str) -> None:
-    environment = {**os.environ, "COMMANDCENTER_DATABASE_URL": url}
+def _migrate(url: str, owner_url: str) -> None:
+    environment = {
+        **os.environ,
+        "COMMANDCENTER_DATABASE_URL": url,
+        "COMMANDCENTER_MIGRATIONS_DATABASE_URL": owner_url,
+    }
     command = [sys.executable, "-m", "migrations"]
     step = subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False)
     if step.returncode != 0:

@@ -12,15 +12,16 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from migrations.roles import separate
+from migrations.settings import Settings
 from shared.events.task_types import BUILT_IN
-from shared.settings import SharedSettings
 
 _LOCK = 0x436F6D6D  # any fixed number of our own: "Comm"
 
 
-def upgrade(database_url: str) -> None:
-    """Run every missing migration and register the built-in task types."""
-    engine = create_engine(database_url)
+def upgrade(owner_url: str, services_url: str) -> None:
+    """Run every missing migration, register the built-in task types, and say what the services' role may do."""
+    engine = create_engine(owner_url)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()
@@ -44,6 +45,7 @@ def upgrade(database_url: str) -> None:
                 for task_type in BUILT_IN
             ],
         )
+        separate(connection, services_url)
         connection.commit()
         connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
         connection.commit()
@@ -52,11 +54,12 @@ def upgrade(database_url: str) -> None:
 
 def main() -> int:
     """Upgrade the database of the environment; one sentence and 1 when it cannot be reached."""
+    settings = Settings()
     try:
-        upgrade(SharedSettings().database_url)
+        upgrade(settings.owner_url, settings.database_url)
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        print(f"The database cannot be migrated: {reason}. Check COMMANDCENTER_DATABASE_URL.", file=sys.stderr)
+        print(f"The database cannot be migrated: {reason}. Check {settings.owner_variable}.", file=sys.stderr)
         return 1
     print("The database is at the newest version.")
     return 0

@@ -35,13 +35,7 @@ class SharedSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _name_the_driver(cls, url: str) -> str:
-        """SQLAlchemy 2.1 reads `postgresql://` as psycopg 3, which is not installed: name psycopg2."""
-        for scheme in ("postgresql://", "postgres://"):
-            if url.startswith(scheme):
-                return "postgresql+psycopg2://" + url.removeprefix(scheme)
-        if not url.startswith("postgresql+psycopg2://"):
-            raise ValueError("a PostgreSQL address is needed: postgresql://user:password@host:port/database")
-        return url
+        return with_driver(url)
 
     @property
     def on_loopback(self) -> bool:
@@ -52,3 +46,13 @@ class SharedSettings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def with_driver(url: str) -> str:
+    """SQLAlchemy 2.1 reads `postgresql://` as psycopg 3, which is not installed: name psycopg2."""
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg2://" + url.removeprefix(scheme)
+    if not url.startswith("postgresql+psycopg2://"):
+        raise ValueError("a PostgreSQL address is needed: postgresql://user:password@host:port/database")
+    return url

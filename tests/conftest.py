@@ -65,10 +65,16 @@ def kafka_server(test_servers: TestServers) -> str:
 
 @pytest.fixture
 def database_url(test_servers: TestServers) -> Iterator[str]:
-    """A fresh database with all migrations, of this test alone (`postgresql+psycopg2://…`)."""
+    """A fresh database with all migrations, of this test alone, for the services' role (`postgresql+psycopg2://…`)."""
     url = test_servers.create_database(migrated=True)
     yield url
     test_servers.drop_database(url)
+
+
+@pytest.fixture
+def owner_url(test_servers: TestServers, database_url: str) -> str:
+    """The same database for the owner of its tables: the services' role can neither drop nor alter one."""
+    return test_servers.owner_url(database_url)
 
 
 @pytest.fixture
@@ -94,6 +100,7 @@ def stack(test_servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -
     url = test_servers.create_database(migrated=True)
     environment = {
         "COMMANDCENTER_DATABASE_URL": url,
+        "COMMANDCENTER_MIGRATIONS_DATABASE_URL": test_servers.owner_url(url),
         "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": test_servers.kafka(),
         "COMMANDCENTER_TOPIC_PREFIX": f"stack{uuid.uuid4().hex[:8]}.",
     }

@@ -22,7 +22,7 @@ import psutil
 from deploy.local.errors import StackError
 from deploy.local.kafka import KafkaServer
 from deploy.local.ports import free_ports
-from deploy.local.postgres import ROLE, PostgresServer
+from deploy.local.postgres import OWNER, ROLE, PostgresServer
 from deploy.local.settings import read_settings
 
 Addresses = dict[str, str]
@@ -53,8 +53,12 @@ def main(name: str, directory: Path, watched: int) -> int:
 @contextmanager
 def _postgres(directory: Path) -> Iterator[Addresses]:
     with PostgresServer(directory, free_ports(1)[0], shared_buffers="128MB") as server:
-        at = f"127.0.0.1:{server.port}"
-        yield {"admin_url": server.admin_url, "database_url": f"postgresql+psycopg2://{ROLE}@{at}/{{database}}"}
+        at = f"127.0.0.1:{server.port}/{{database}}"
+        yield {
+            "admin_url": server.admin_url,
+            "database_url": f"postgresql+psycopg2://{ROLE}@{at}",
+            "owner_url": f"postgresql+psycopg2://{OWNER}@{at}",
+        }
 
 
 @contextmanager
@@ -82,9 +86,14 @@ def _kafka_container(_directory: Path) -> Iterator[Addresses]:
 
 
 def addresses_of(admin_url: str) -> Addresses:
-    """The addresses of a PostgreSQL that is not ours: its one user owns the test databases."""
+    """The addresses of a PostgreSQL that is not ours: its one user owns the tables, the migrations make the other."""
     server = admin_url.rsplit("/", 1)[0].partition("://")[2]
-    return {"admin_url": admin_url, "database_url": f"postgresql+psycopg2://{server}/{{database}}"}
+    at = f"{server.rpartition('@')[2]}/{{database}}"
+    return {
+        "admin_url": admin_url,
+        "database_url": f"postgresql+psycopg2://{ROLE}:{ROLE}@{at}",
+        "owner_url": f"postgresql+psycopg2://{server}/{{database}}",
+    }
 
 
 def _publish(path: Path, facts: Addresses) -> None:

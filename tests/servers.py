@@ -67,7 +67,7 @@ class TestServers:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def postgres(self) -> dict[str, str]:
-        """`admin_url`, and `database_url` with a place for the database's name."""
+        """`admin_url`, and with a place for the database's name `database_url` (the services') and `owner_url`."""
         given = os.environ.get("COMMANDCENTER_TEST_DATABASE_URL")
         return addresses_of(given.replace("+psycopg2", "")) if given else self._server("postgres")
 
@@ -114,6 +114,10 @@ class TestServers:
         template = self._template(addresses) if migrated else None
         return _create(addresses, f"test_{uuid.uuid4().hex[:12]}", template)
 
+    def owner_url(self, url: str) -> str:
+        """The same database for the owner of its tables."""
+        return _owner_url(self.postgres(), url.rsplit("/", 1)[1])
+
     def drop_database(self, url: str) -> None:
         """Drop it, and cut whoever is still connected."""
         name = url.rsplit("/", 1)[1]
@@ -126,17 +130,18 @@ class TestServers:
         with self.lock("template"):
             if not made.exists():
                 _execute(addresses["admin_url"], f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-                migrate(_create(addresses, name, None))
+                migrate(_create(addresses, name, None), _owner_url(addresses, name))
                 made.touch()
         return name
 
 
-def migrate(database_url: str) -> None:
+def migrate(database_url: str, owner_url: str | None = None) -> None:
     """Run the migration step as the stack does. Raises with its output when it fails."""
+    owner = {"COMMANDCENTER_MIGRATIONS_DATABASE_URL": owner_url} if owner_url else {}
     result = subprocess.run(
         [sys.executable, "-m", "migrations"],
         cwd=PROJECT_ROOT,
-        env={**os.environ, "COMMANDCENTER_DATABASE_URL": database_url},
+        env={**os.environ, "COMMANDCENTER_DATABASE_URL": database_url, **owner},
         capture_output=True,
         text=True,
         check=False,
@@ -146,11 +151,17 @@ def migrate(database_url: str) -> None:
 
 
 def _create(addresses: dict[str, str], name: str, template: str | None) -> str:
-    url = addresses["database_url"].format(database=name)
-    owner = url.partition("://")[2].partition("@")[0].partition(":")[0]
     copied = f' TEMPLATE "{template}"' if template else ""
-    _execute(addresses["admin_url"], f'CREATE DATABASE "{name}" OWNER "{owner}"{copied}')
-    return url
+    _execute(addresses["admin_url"], f'CREATE DATABASE "{name}" OWNER "{_user(addresses["owner_url"])}"{copied}')
+    return addresses["database_url"].format(database=name)
+
+
+def _owner_url(addresses: dict[str, str], name: str) -> str:
+    return addresses["owner_url"].format(database=name)
+
+
+def _user(url: str) -> str:
+    return url.partition("://")[2].partition("@")[0].partition(":")[0]
 
 
 def _execute(admin_url: str, statement: str) -> None:

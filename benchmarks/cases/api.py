@@ -61,7 +61,7 @@ FROM generate_series(1, %(number)s) AS i;
 def run(servers: BenchServers) -> dict[str, float]:
     """Seconds are thousandths, rates are requests a second."""
     stored = int(os.environ.get("BENCH_STORED", "1000000"))
-    _store(servers.database_url, stored)
+    _store(servers.owner_url, stored)
     metrics: dict[str, float] = {"stored": stored}
     with _api(servers) as port:
         for name, request in _requests(stored).items():

@@ -34,7 +34,7 @@ def run(servers: BenchServers) -> dict[str, float]:
     results = int(os.environ.get("BENCH_RESULTS", "100000"))
     stored = int(os.environ.get("BENCH_SCHEDULES", "1000000"))
     ensure_topics(servers.kafka_bootstrap_servers, servers.topic_prefix, FIXED, partitions=PARTITIONS, replication=1)
-    connection = psycopg2.connect(servers.database_url.replace("+psycopg2", ""))
+    connection = psycopg2.connect(servers.owner_url.replace("+psycopg2", ""))
     connection.autocommit = True
     _publish(servers, _store_jobs(connection, results))
     with servers.service("health"):

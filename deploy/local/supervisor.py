@@ -150,7 +150,7 @@ class Supervisor:
                 name="migrations",
                 command=(sys.executable, "-m", "migrations"),
                 log=log_file,
-                environment={**self._settings.environment(), **marks(self._home, "migrations")},
+                environment={**self._settings.migrations_environment(), **marks(self._home, "migrations")},
             )
         )
         deadline = time.monotonic() + MIGRATION

@@ -55,9 +55,7 @@ class Retention:
         for name in names:
             try:
                 with self._database.transaction() as connection:
-                    if parent == "audit_log":
-                        retention.drop_audit(connection, name)
-                    elif not retention.drop_jobs(connection, name):
+                    if not retention.drop(connection, parent, name):
                         log.warning("A partition still holds open jobs and stays", partition=name, action=ACTION)
                         continue
             except DatabaseUnavailable as error:  # a lock that did not come in time, too

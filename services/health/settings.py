@@ -16,6 +16,7 @@ class Settings(SharedSettings):
         default=6.0, ge=1.0, le=10.0, description="Partitions of a killed replica move after this."
     )
     record_batch_size: int = Field(default=1_000, ge=1, le=10_000, description="Events recorded in one transaction.")
+    record_lanes: int = Field(default=2, ge=1, le=8, description="Transactions at the same time, of other partitions.")
     commit_interval_seconds: float = Field(default=1.0, gt=0, le=10, description="How often offsets are committed.")
     monitor_interval_seconds: float = Field(
         default=300.0, ge=0.2, description="How often monitor_schedule_health runs."
@@ -31,7 +32,7 @@ class Settings(SharedSettings):
     metrics_interval_seconds: float = Field(default=15.0, ge=0.2, description="How often schedule metrics are read.")
     metrics_schedule_limit: int = Field(default=1_000, ge=0, description="Schedules with metrics of their own.")
     retention_jobs_days: int = Field(default=90, ge=2, description="More than the largest catch-up window.")
-    retention_audit_days: int = Field(default=400, ge=2)
+    retention_audit_days: int = Field(default=400, ge=31, description="The database refuses to drop younger days.")
     retention_artifacts_days: int = Field(default=90, ge=1)
     retention_claims_days: int = Field(default=14, ge=2)
     retention_deliveries_days: int = Field(default=30, ge=1)

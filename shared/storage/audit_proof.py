@@ -4,11 +4,12 @@ Used by `make audit-verify` and by the api's endpoint. Reads a chain in pages, e
 log of any length neither fills memory nor holds back autovacuum.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from shared.storage.audit import Head
 from shared.storage.audit_chain import BEGINNING, FIELDS, body, canonical, link
 from shared.storage.database import Database
 
@@ -17,11 +18,15 @@ PAGE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The result for one chain. `broken`: one sentence naming the first place that does not hold, else None."""
+    """The result for one chain. `broken`: one sentence naming the first place that does not hold, else None.
+
+    `head`: its end, which whoever notes it can hold a later verification to.
+    """
 
     chain: str
     entries: int
     broken: str | None = None
+    head: Head | None = field(default=None, compare=False)
 
 
 _CHAINS = text("SELECT chain FROM audit_chains UNION SELECT DISTINCT chain FROM audit_log ORDER BY 1")
@@ -39,15 +44,19 @@ def chains(database: Database) -> list[str]:
         return list(connection.scalars(_CHAINS))
 
 
-def verify(database: Database, chain: str) -> Proof:
-    """Follow one chain as far as it reached when this began."""
+def verify(database: Database, chain: str, noted: Head | None = None) -> Proof:
+    """Follow one chain as far as it reached when this began.
+
+    `noted`: an end that it once had. Who owns the database can cut a chain's last entries off and move its stored end
+    back; a note kept elsewhere still tells.
+    """
     with database.transaction() as connection:
         found = connection.execute(_GAPS, {"chain": chain})
         gaps = {row.first_place: (row.last_place, bytes(row.last_hash)) for row in found}
         end = connection.execute(_END, {"chain": chain}).first()
     if end is None:
         return Proof(chain, 0, "its end is missing from audit_chains")
-    walk = _Walk(gaps)
+    walk = _Walk(gaps, noted)
     while walk.broken is None and walk.place < end.place:
         with database.transaction() as connection:
             rows = _page(connection, chain, walk.place)
@@ -61,7 +70,9 @@ def verify(database: Database, chain: str) -> Proof:
         walk.broken = f"the chain ends at place {walk.place}, but place {end.place} was written"
     if walk.broken is None and walk.hash != bytes(end.hash):
         walk.broken = f"place {end.place} is not the entry that was written there"
-    return Proof(chain, walk.entries, walk.broken)
+    if walk.broken is None and noted is not None and walk.place < noted.place:
+        walk.broken = f"place {noted.place} was there at an earlier verification and is gone"
+    return Proof(chain, walk.entries, walk.broken, Head(walk.place, walk.hash))
 
 
 def _page(connection: Connection, chain: str, after: int) -> list[dict[str, Any]]:
@@ -71,8 +82,8 @@ def _page(connection: Connection, chain: str, after: int) -> list[dict[str, Any]
 class _Walk:
     """One step an entry."""
 
-    def __init__(self, gaps: dict[int, tuple[int, bytes]]) -> None:
-        self._gaps = gaps
+    def __init__(self, gaps: dict[int, tuple[int, bytes]], noted: Head | None) -> None:
+        self._gaps, self._noted = gaps, noted
         self.place, self.hash, self.entries = 0, BEGINNING, 0
         self.broken: str | None = None
 
@@ -95,6 +106,9 @@ class _Walk:
         entry["detail"] = canonical(entry["detail"])
         if link(self.hash, body(entry)) != bytes(row["hash"]):
             self.broken = f"place {place} was altered"
+            return False
+        if self._noted is not None and place == self._noted.place and bytes(row["hash"]) != self._noted.hash:
+            self.broken = f"place {place} is not the entry that was there at an earlier verification"
             return False
         self.place, self.hash = place, bytes(row["hash"])
         self.entries += 1

@@ -123,7 +123,7 @@ def is_temporary(error: DBAPIError) -> bool:
     state = getattr(error.orig, "pgcode", None)
     if state is None:  # the driver, not the server, reports: no connection, cut in the middle
         return type(error.orig).__name__ in {"OperationalError", "InterfaceError"}
-    return str(state)[:2] in _TEMPORARY_CLASSES or str(state) in {"25P03", "25P04"}
+    return str(state)[:2] in _TEMPORARY_CLASSES or str(state) in {"25P03", "25P04", "55P03"}
 
 
 def first_line(error: DBAPIError) -> str:

@@ -25,15 +25,7 @@ _ROWS = {
     "health_reports": "reported_at < :before",
     "jobs_default": "scheduled_for < :before AND status NOT IN ('queued', 'running', 'retrying')",
 }
-_NOTE_GAPS = """
-INSERT INTO audit_gaps (chain, first_place, last_place, last_hash, partition)
-SELECT r.chain, lower(r.places), upper(r.places) - 1,
-    (SELECT hash FROM {partition} a WHERE a.chain = r.chain AND a.place = upper(r.places) - 1), :partition
-FROM (
-    SELECT chain, unnest(range_agg(int8range(place, place + 1))) AS places FROM {partition} GROUP BY chain
-) AS r
-ON CONFLICT DO NOTHING
-"""
+_DROP = text("SELECT drop_partition(:parent, :day)")
 
 
 def old_partitions(connection: Connection, parent: str, before: date) -> list[str]:
@@ -46,23 +38,15 @@ def old_partitions(connection: Connection, parent: str, before: date) -> list[st
     return found
 
 
-def drop_jobs(connection: Connection, partition: str) -> bool:
-    """Drop a day of jobs; False when it still holds open ones."""
-    connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-    condition = "status IN ('queued', 'running', 'retrying')"
-    is_open = connection.execute(text(f"SELECT EXISTS (SELECT FROM {partition} WHERE {condition})")).scalar_one()  # noqa: S608
-    if is_open:
-        return False
-    connection.execute(text(f"DROP TABLE {partition}"))
-    return True
+def drop(connection: Connection, parent: str, partition: str) -> bool:
+    """Drop that day of `jobs` or `audit_log`; False when it still holds open jobs.
 
-
-def drop_audit(connection: Connection, partition: str) -> None:
-    """Drop a day of the audit log and note which places of which chains went with it."""
-    connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-    connection.execute(text(f"LOCK TABLE {partition} IN SHARE MODE"))
-    connection.execute(text(_NOTE_GAPS.format(partition=partition)), {"partition": partition})
-    connection.execute(text(f"DROP TABLE {partition}"))
+    What leaves the audit log is noted by the database itself (drop_partition, migration 0006), which drops no day of it
+    that is younger than 30 days, whoever asks.
+    """
+    day = _day(partition.removeprefix(f"{parent}_"))
+    dropped: bool = connection.execute(_DROP, {"parent": parent, "day": day}).scalar_one()
+    return dropped
 
 
 def delete_rows(connection: Connection, table: str, before: datetime) -> int:

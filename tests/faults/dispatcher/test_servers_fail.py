@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL that this test may kill."""
     with PostgresServer(tmp_path / "postgres", free_ports(1)[0], shared_buffers="64MB") as server:
-        migrate(server.database_url)
+        migrate(server.database_url, server.owner_url)
         yield server
 
 

@@ -84,8 +84,10 @@ def test_a_held_job_past_its_start_deadline_is_cancelled(ledger: Ledger, dispatc
     assert ledger.jobs(schedule)[0]["held"]
 
 
-def test_partitions_are_kept_ahead(ledger: Ledger, dispatchers: Dispatchers) -> None:
-    ledger.run("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$")
+def test_partitions_are_kept_ahead(dispatchers: Dispatchers, owner_url: str) -> None:
+    Ledger(owner_url).run(
+        "DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$"
+    )
     dispatcher = dispatchers.start()
     eventually(lambda: "Created 1 partitions ahead" in dispatcher.log, 15)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -16,6 +17,8 @@ from shared.storage import audit_proof, retention
 from shared.storage.database import Database
 from tests.integration.health.support import NOW, Rows, event, record
 from tests.servers import TestServers
+
+CUT_BACK_TO = "UPDATE audit_chains SET place = {0}, hash = (SELECT hash FROM audit_log WHERE place = {0})"
 
 
 @pytest.fixture
@@ -57,18 +60,61 @@ def as_superuser(test_servers: TestServers, database_url: str, statement: str) -
     connection.close()
 
 
-def test_an_untouched_log_holds(rows: Rows, database: Database, database_url: str) -> None:
-    write(rows, database, 7)
-    assert proof(database) == audit_proof.Proof("runs.results/1", 7)
+def command(database_url: str, home: Path) -> tuple[int, str]:
+    """`make audit-verify`."""
     result = subprocess.run(
         [sys.executable, "-m", "services.health.audit_verify"],
-        env={**os.environ, "COMMANDCENTER_DATABASE_URL": database_url},
+        env={**os.environ, "COMMANDCENTER_DATABASE_URL": database_url, "COMMANDCENTER_HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert result.returncode == 0
-    assert "7 entries verified: nothing was altered or removed." in result.stdout
+    return result.returncode, result.stdout
+
+
+def test_an_untouched_log_holds(rows: Rows, database: Database, database_url: str, tmp_path: Path) -> None:
+    write(rows, database, 7)
+    assert proof(database) == audit_proof.Proof("runs.results/1", 7)
+    code, said = command(database_url, tmp_path)
+    assert code == 0
+    assert "7 entries verified: nothing was altered or removed." in said
+    write(rows, database, 3)
+    assert command(database_url, tmp_path)[0] == 0, "what was added since was not there to be noted"
+
+
+@pytest.mark.parametrize(
+    ("crime", "sentence"),
+    [
+        # The last entries cut off, and the chain's end moved back to fit: the log itself is consistent.
+        (
+            f"DELETE FROM audit_log WHERE place > 5; {CUT_BACK_TO.format(5)}",
+            "place 7 was there at an earlier verification and is gone",
+        ),
+        # The last entry replaced by one that is chained correctly.
+        ("replace", "place 7 is not the entry that was there at an earlier verification"),
+        ("DELETE FROM audit_log; DELETE FROM audit_chains", "it was there at an earlier verification and is gone"),
+    ],
+)
+def test_not_even_the_owner_cuts_entries_off_unseen(
+    rows: Rows,
+    database: Database,
+    database_url: str,
+    test_servers: TestServers,
+    tmp_path: Path,
+    crime: str,
+    sentence: str,
+) -> None:
+    write(rows, database, 7)
+    assert command(database_url, tmp_path)[0] == 0
+    if crime == "replace":
+        as_superuser(test_servers, database_url, f"DELETE FROM audit_log WHERE place > 6; {CUT_BACK_TO.format(6)}")
+        write(rows, database, 1)
+    else:
+        as_superuser(test_servers, database_url, crime)
+    assert [audit_proof.verify(database, one).broken for one in audit_proof.chains(database)] in ([], [None])
+    code, said = command(database_url, tmp_path)
+    assert code == 1
+    assert sentence in said
 
 
 @pytest.mark.parametrize(
@@ -102,7 +148,7 @@ def test_what_retention_drops_leaves_the_rest_verifiable(rows: Rows, database: D
         dropped = retention.old_partitions(connection, "audit_log", old.date() + timedelta(days=1))
         assert f"audit_log_{old:%Y%m%d}" in dropped
         for partition in dropped:
-            retention.drop_audit(connection, partition)
+            retention.drop(connection, "audit_log", partition)
     assert rows("SELECT first_place, last_place FROM audit_gaps ORDER BY 1") == [(1, 3), (6, 7)]
     assert proof(database) == audit_proof.Proof("runs.results/1", 4)
 
@@ -118,8 +164,8 @@ def test_no_day_is_dropped_that_still_holds_open_jobs(rows: Rows, database: Data
         instant,
     )
     with database.transaction() as connection:
-        assert retention.drop_jobs(connection, name) is False
+        assert retention.drop(connection, "jobs", name) is False
     rows("UPDATE jobs SET status = 'failed'")
     with database.transaction() as connection:
-        assert retention.drop_jobs(connection, name) is True
+        assert retention.drop(connection, "jobs", name) is True
     assert rows("SELECT to_regclass(%s)", name) == [(None,)]
