@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from services.health.judging import Judgement, Verdict, judge, utc
+from services.health.judging import Judgement, Verdict, aware, judge
 from shared.domain.job import ENDED, JobStatus
 from shared.events.envelope import Event
 from shared.events.types import RunEnded, RunEvent, RunFailed, RunStarted, ScheduleChange
@@ -40,13 +40,13 @@ class Batch:
 
     def audited(self) -> list[tuple[str, datetime]]:
         """(id, instant) of the events that leave an audit entry: by these, repeats are recognised."""
-        return [(event.id, utc(event.time)) for _, event in self._events if not isinstance(event.data, RunStarted)]
+        return [(event.id, event.time) for _, event in self._events if not isinstance(event.data, RunStarted)]
 
     def jobs(self, known: set[str]) -> list[tuple[int, datetime]]:
         """The jobs (id, scheduled_for) to lock, repeats left out."""
         return sorted(
             {
-                (event.data.job_id, utc(event.data.scheduled_for))
+                (event.data.job_id, aware(event.data.scheduled_for))
                 for _, event in self._events
                 if isinstance(event.data, RunEvent) and event.id not in known
             }
@@ -120,8 +120,8 @@ class Batch:
             tally.successes += not failed
             tally.failures_at_end = tally.failures_at_end + 1 if failed else 0
             tally.duration_seconds += _duration(data) or 0.0
-        finished_at = utc(data.finished_at)
-        ran_at = utc(data.started_at) if data.started_at else finished_at
+        finished_at = aware(data.finished_at)
+        ran_at = aware(data.started_at) if data.started_at else finished_at
         if tally.last_run_at is None or ran_at >= tally.last_run_at:
             tally.last_run_at, tally.last_status, tally.last_error = ran_at, outcome.status, outcome.error
         self._delays.append(max(0.0, (self._now - job.scheduled_for).total_seconds()))
@@ -155,7 +155,7 @@ def _duration(data: RunEnded) -> float | None:
         return data.duration_seconds
     if data.started_at is None:
         return None
-    return max(0.0, (utc(data.finished_at) - utc(data.started_at)).total_seconds())
+    return max(0.0, (aware(data.finished_at) - aware(data.started_at)).total_seconds())
 
 
 def _outcome(record: Record, event: Event, data: RunEnded, job: JobRow | None, judgement: Judgement) -> Entry:
@@ -170,7 +170,7 @@ def _outcome(record: Record, event: Event, data: RunEnded, job: JobRow | None, j
     return Entry(
         chain=_chain(record),
         event_id=event.id,
-        at=utc(event.time),
+        at=event.time,
         action=f"run.{outcome}",
         actor=data.worker,
         project_id=job.project_id if job else data.project_id,
@@ -185,7 +185,7 @@ def _change(record: Record, event: Event, data: ScheduleChange) -> Entry:
     return Entry(
         chain=_chain(record),
         event_id=event.id,
-        at=utc(event.time),
+        at=event.time,
         action=data.TYPE.removeprefix("commandcenter.").removesuffix(".v1"),
         actor=data.actor.name,
         address=data.actor.address,

@@ -75,6 +75,7 @@ class Consuming:
             self._conditions,
             prefix=self._settings.topic_prefix,
             batch_size=self._settings.record_batch_size,
+            lanes=self._settings.record_lanes,
             seek=seek,
             process=self._process,
         )

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from services.health.conditions import Conditions
 from services.health.positions import Positions
-from services.health.recorder import Reading, Recorder, TooManyUnreadable
+from services.health.recorder import Reading, Recorder, TooManyDead
 from shared.kafka.consumer import Record
 from shared.process import Process
 from shared.storage.database import DatabaseUnavailable
@@ -22,8 +22,9 @@ log = get_logger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 """Seconds between two tries of the same batch."""
-_PART, _BATCH_SECONDS = "recorder", 120.0
+_BATCH_SECONDS = 120.0
 """A try that takes longer hangs."""
+Batch = tuple[list[Record], Reading]
 
 
 class KafkaUnavailable(Exception):
@@ -46,7 +47,9 @@ class EventQueue(Protocol):
 class Intake:
     """Takes events, has them recorded, remembers how far each partition is.
 
-    Two tasks: one collects and decodes the next batch while the other waits for PostgreSQL to have the last.
+    One task collects and decodes the next batches while the lanes have PostgreSQL take the last ones. A partition keeps
+    its lane, so its events are recorded in their order; and since a chain of the audit log and a schedule's events
+    belong to one partition, lanes do not wait for each other's rows.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Intake:
         *,
         prefix: str,
         batch_size: int,
+        lanes: int,
         seek: Callable[[str, int, int], Awaitable[None]],
         process: Process,
     ) -> None:
@@ -68,27 +72,32 @@ class Intake:
         self._batch_size = batch_size
         self._seek = seek
         self._process = process
-        self._pool = ThreadPoolExecutor(1, "recorder")  # one: batches are recorded in their order
+        self._lanes = lanes
+        self._lane_of: dict[int, int] = {}
+        self._pool = ThreadPoolExecutor(lanes, "recorder")
         self._ending = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._waiting = self._stopped = False
+        self._busy = 0
+        self._lacking: dict[int, str] = {}
+        self._stopped = False
 
     @property
     def excused(self) -> bool:
         """Whether it waits for a server or has stopped for good: no progress is no surprise. Any thread may ask."""
-        return self._waiting or self._stopped
+        return bool(self._lacking) or self._stopped
 
     async def run(self, queue: EventQueue) -> None:
         """Take and record until the task is cancelled or the stream ends, which it does only when the service does."""
-        batches: asyncio.Queue[tuple[list[Record], Reading]] = asyncio.Queue(1)
+        lanes: list[asyncio.Queue[Batch]] = [asyncio.Queue(1) for _ in range(self._lanes)]
         async with asyncio.TaskGroup() as group:
-            recording = group.create_task(self._record(batches))
-            await self._collect(queue, batches)
-            recording.cancel()
+            recording = [group.create_task(self._record(lane, batches)) for lane, batches in enumerate(lanes)]
+            await self._collect(queue, lanes)
+            for task in recording:
+                task.cancel()
 
     async def end(self, seconds: float) -> None:
-        """Begin no new batch, and wait so long for the one in work."""
+        """Begin no new batch, and wait so long for those in work."""
         self._ending.set()
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
@@ -96,7 +105,7 @@ class Intake:
             log.warning("Stopping before a batch is recorded: its events will be read again")
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _collect(self, queue: EventQueue, batches: asyncio.Queue[tuple[list[Record], Reading]]) -> None:
+    async def _collect(self, queue: EventQueue, lanes: list[asyncio.Queue[Batch]]) -> None:
         """Batches of what waits, each as large as it happens to be, up to the limit."""
         while True:
             try:
@@ -105,65 +114,70 @@ class Intake:
                 if self._ending.is_set():
                     return
                 raise RuntimeError("Faust has ended the stream") from None
-            records = await self._take(event, queue)
-            if not records:
-                continue
-            try:
-                reading = self._recorder.read(records)
-            except TooManyUnreadable as error:
-                self._stopped = True
-                self._conditions.say("reading", f"stopped: {error}")
-                log.critical("Recording has stopped, nothing is committed: %s", error)
-                await self._ending.wait()
-                return
-            await batches.put((records, reading))
+            for lane, records in enumerate(await self._take(event, queue)):
+                if not records:
+                    continue
+                try:
+                    reading = self._recorder.read(records)
+                except TooManyDead as error:
+                    await self._stop_for_good("reading", error)
+                    return
+                await lanes[lane].put((records, reading))
 
-    async def _record(self, batches: asyncio.Queue[tuple[list[Record], Reading]]) -> None:
+    async def _record(self, lane: int, batches: asyncio.Queue[Batch]) -> None:
         """One batch after the other; what is not begun when the service ends is read again after its restart."""
+        part = f"recorder-{lane}"
         while True:
             records, reading = await batches.get()
             if self._ending.is_set():
                 return
+            self._busy += 1
             self._idle.clear()
             try:
-                if await self._until_written(reading):
+                if await self._until_written(reading, lane, part):
                     for record in records:
                         self._positions.recorded((self._prefix + record.topic, record.partition), record.offset)
             finally:
-                self._process.quiet(_PART)  # nothing in hand promises nothing: an idle service is not stuck
-                self._idle.set()
+                self._process.quiet(part)  # nothing in hand promises nothing: an idle service is not stuck
+                self._busy -= 1
+                if not self._busy:
+                    self._idle.set()
 
-    async def _take(self, event: Any, queue: EventQueue) -> list[Record]:
-        """This event and what waits behind it."""
-        records: list[Record] = []
+    async def _take(self, event: Any, queue: EventQueue) -> list[list[Record]]:
+        """This event and what waits behind it, by lane, until one lane's batch is full."""
+        batches: list[list[Record]] = [[] for _ in range(self._lanes)]
         while True:
             message = event.message
+            lane = batches[self._lane_of.setdefault(message.partition, len(self._lane_of) % self._lanes)]
             accepted, seek_to = self._positions.accept((message.topic, message.partition), message.offset)
             if accepted:
-                records.append(self._of(message))
+                lane.append(self._of(message))
             elif seek_to is not None:
                 log.warning("Offsets are missing and are read again", topic=message.topic, partition=message.partition)
                 metrics.REREAD.labels(message.topic.removeprefix(self._prefix)).inc()
                 await self._seek(message.topic, message.partition, seek_to)
-            if len(records) >= self._batch_size or queue.empty():
-                return records
+            if len(lane) >= self._batch_size or queue.empty():
+                return batches
             event = queue.get_nowait()
 
-    async def _until_written(self, reading: Reading) -> bool:
+    async def _until_written(self, reading: Reading, lane: int, part: str) -> bool:
         """The batch stays in hand until the database has it; False when the service ended first."""
         loop = asyncio.get_running_loop()
         wait = FIRST_WAIT
         while not self._ending.is_set():
-            self._process.beat(_PART, _BATCH_SECONDS)
+            self._process.beat(part, _BATCH_SECONDS)
             try:
                 await loop.run_in_executor(self._pool, self._recorder.write, reading)
             except DatabaseUnavailable as error:
-                self._lacks(f"waiting for PostgreSQL: {error}")
+                self._lacks(lane, f"waiting for PostgreSQL: {error}")
             except KafkaUnavailable as error:
-                self._lacks(f"waiting for Kafka to take a dead letter: {error}")
+                self._lacks(lane, f"waiting for Kafka to take a dead letter: {error}")
+            except TooManyDead as error:
+                self._process.quiet(part)
+                await self._stop_for_good("writing", error)
+                return False
             else:
-                self._waiting = False
-                self._conditions.say("recording", None)
+                self._lacks(lane, None)
                 return True
             try:
                 await asyncio.wait_for(self._ending.wait(), wait)
@@ -171,11 +185,21 @@ class Intake:
                 wait = min(LONGEST_WAIT, wait * 2)
         return False
 
-    def _lacks(self, sentence: str) -> None:
-        if not self._waiting:
-            log.warning("Events wait to be recorded: %s", sentence)
-        self._waiting = True
-        self._conditions.say("recording", sentence)
+    async def _stop_for_good(self, part: str, error: TooManyDead) -> None:
+        """Record nothing more, and stay to say so: a restart would empty the topic into the dead letters."""
+        self._stopped = True
+        self._conditions.say(part, f"stopped: {error}")
+        log.critical("Recording has stopped, nothing more is committed: %s", error)
+        await self._ending.wait()
+
+    def _lacks(self, lane: int, sentence: str | None) -> None:
+        if sentence is None:
+            self._lacking.pop(lane, None)
+        else:
+            if not self._lacking:
+                log.warning("Events wait to be recorded: %s", sentence)
+            self._lacking[lane] = sentence
+        self._conditions.say("recording", next(iter(self._lacking.values()), None))
 
     def _of(self, message: Any) -> Record:
         headers = message.headers

@@ -74,14 +74,14 @@ def _is_open(job: JobRow, data: RunEnded, target: JobStatus) -> bool:
 
 
 def _ended(job: JobRow, data: RunEnded, target: JobStatus) -> Outcome:
-    finished_at = utc(data.finished_at)
+    finished_at = aware(data.finished_at)
     reason, error, result, artifacts, next_attempt_at = None, None, None, None, None
     if isinstance(data, RunFailed):
         reason, error = data.reason, data.error
         result, artifacts = data.result, data.artifacts
         if target is JobStatus.RETRYING:
             # A producer that names no instant wants it now; null would never come due.
-            next_attempt_at = utc(data.next_attempt_at) if data.next_attempt_at else finished_at
+            next_attempt_at = aware(data.next_attempt_at) if data.next_attempt_at else finished_at
     elif isinstance(data, RunCancelled):
         reason = data.reason
     elif isinstance(data, RunSucceeded):
@@ -92,7 +92,7 @@ def _ended(job: JobRow, data: RunEnded, target: JobStatus) -> Outcome:
         target,
         reason=reason,
         error=error,
-        started_at=utc(data.started_at) if data.started_at else None,
+        started_at=aware(data.started_at) if data.started_at else None,
         finished_at=finished_at,
         next_attempt_at=next_attempt_at,
         result=result,
@@ -104,9 +104,6 @@ def _outcome(job: JobRow, attempt: int, status: JobStatus, **values: object) -> 
     return Outcome(job.id, job.scheduled_for, status, attempt, **values)  # type: ignore[arg-type] # names as in Outcome
 
 
-def utc(instant: datetime) -> datetime:
-    """Our instants are UTC; one that does not say so is read as UTC."""
-    zone = instant.tzinfo
-    if zone is UTC:
-        return instant
-    return instant.replace(tzinfo=UTC) if zone is None else instant.astimezone(UTC)
+def aware(instant: datetime) -> datetime:
+    """Our instants are UTC; one that names no zone is read as UTC. Another zone's is the same instant: it may stay."""
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

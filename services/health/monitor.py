@@ -73,11 +73,14 @@ class Monitor:
 
     def report(self, _now: datetime) -> None:
         """One report. The instant is PostgreSQL's: this host's clock judges nothing."""
-        started = clock.monotonic()
         with self._database.transaction() as connection:
             now = monitor.database_now(connection)
+        # Outside any transaction: a Kafka that does not answer takes longer than one may stand idle.
+        elsewhere = self._find_elsewhere(now)
+        started = clock.monotonic()
+        with self._database.transaction() as connection:
             findings, totals = monitor.survey(connection, self._limits, now)
-            findings += self._find_elsewhere(now)
+            findings += elsewhere
             seconds = clock.monotonic() - started
             issues.note(connection, findings, totals, now, seconds)
         metrics.REPORT_DURATION.set(seconds)

@@ -6,6 +6,7 @@ changes nothing. One event that cannot be written is found by halving the batch 
 are recorded.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,17 +23,18 @@ from shared.storage.database import Connection, Database
 from shared.storage.outcomes import Unwritable
 from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
-from shared.telemetry.tracing import span
+from shared.telemetry.tracing import is_sampled, span, trace_id_of
 
 log = get_logger(__name__)
 
 SCHEDULES_TOPIC = "schedules"
-SAMPLED = "-01"
-"""How a W3C traceparent ends whose trace is to be kept."""
 
 
-class TooManyUnreadable(Exception):
-    """Nearly everything fails to decode: the fault is here, not in the messages. Permanent until someone looks."""
+class TooManyDead(Exception):
+    """Nearly everything cannot be read, or not be written: the fault is here, not in the messages.
+
+    Permanent until someone looks. Nothing of the batch at hand was put aside.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,11 @@ class Recorder:
         self._put_aside = put_aside
         self._on_failing = on_failing
         self._traced = traced
-        self._unreadable = UnreadableLimit()
+        self._unreadable, self._unwritable = UnreadableLimit(), UnreadableLimit()
+        self._lock = threading.Lock()  # lanes write at the same time
 
     def read(self, records: Sequence[Record]) -> Reading:
-        """Decode a batch, once. Raises TooManyUnreadable (stop)."""
+        """Decode a batch, once. Raises TooManyDead (stop)."""
         readable: list[tuple[Record, Event]] = []
         dead: list[tuple[Record, str]] = []
         for record in records:
@@ -81,13 +84,13 @@ class Recorder:
             except UnreadableEvent as error:
                 dead.append((record, str(error)))
                 if self._unreadable.note(False):
-                    raise TooManyUnreadable(f"nearly every message of {record.topic} is unreadable: {error}") from error
+                    raise TooManyDead(f"nearly every message of {record.topic} is unreadable: {error}") from error
             else:
                 self._unreadable.note(True)
         return Reading(len(records), readable, dead)
 
     def write(self, reading: Reading) -> None:
-        """Record a batch, in order. Raises DatabaseUnavailable (try again with the same)."""
+        """Record a batch, in order. Raises DatabaseUnavailable (try again with the same), TooManyDead (stop)."""
         started = clock.monotonic()
         dead = list(reading.dead)
         failing: dict[int, int] = {}
@@ -120,18 +123,32 @@ class Recorder:
                     if chance == 1:
                         continue
                     record, event = readable[0]
-                    log.warning("An event cannot be written and is put aside: %s", error, event_id=event.id)
+                    log.warning(
+                        "An event cannot be written and is put aside: %s",
+                        error,
+                        schedule_id=event.schedule_id,
+                        job_id=event.job_id,
+                        event_id=event.id,
+                        trace_id=trace_id_of(event.traceparent),
+                    )
+                    if self._too_many_unwritable(1, written=False):
+                        raise TooManyDead(f"nearly no event can be written: {error}") from error
                     dead.append((record, f"it cannot be written: {error}"))
                     return
                 middle = len(readable) // 2
                 self._write(readable[:middle], dead, failing)
                 self._write(readable[middle:], dead, failing)
                 return
+            self._too_many_unwritable(len(readable), written=True)
             batch.count()
             failing.update(failures)
             if self._traced:
                 _trace(readable)
             return
+
+    def _too_many_unwritable(self, events: int, *, written: bool) -> bool:
+        with self._lock:
+            return any(self._unwritable.note(written) for _ in range(min(events, 200)))
 
 
 def _store(connection: Connection, batch: Batch) -> dict[int, int]:
@@ -149,7 +166,7 @@ def _store(connection: Connection, batch: Batch) -> dict[int, int]:
 def _trace(recorded: Sequence[tuple[Record, Event]]) -> None:
     """The last span of each run's trace: its event is on record."""
     for _, event in recorded:
-        if event.traceparent is not None and event.traceparent.endswith(SAMPLED):
+        if event.traceparent is not None and is_sampled(event.traceparent):
             name = event.data.TYPE.removeprefix("commandcenter.").removesuffix(".v1")
             attributes = {"schedule_id": event.schedule_id or 0, "job_id": event.job_id or 0}
             with span(f"record {name}", event.traceparent, SpanKind.CONSUMER, **attributes):

@@ -1,6 +1,7 @@
 """Builds the health service from its settings: the only place that knows every part."""
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -56,7 +57,9 @@ class Service:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._tracer = tracing.configure("health", settings)
         self._process = Process("health", settings.instance)
-        self._conditions = Conditions(kafka="not yet asked", consumer="not yet started", reading=None, recording=None)
+        self._conditions = Conditions(
+            kafka="not yet asked", consumer="not yet started", reading=None, writing=None, recording=None
+        )
         # A stopped replica must not hold the chains' rows for longer than its partitions take to move.
         self._database = Database(
             settings.database_url,
@@ -82,6 +85,10 @@ class Service:
         # The recorder's thread comes back from PostgreSQL ten times a batch: at Python's 5 ms it would wait for Faust's
         # thread longer than for the database.
         sys.setswitchinterval(0.0005)
+        # Thousands of events in hand are no garbage: looking for some among them costs more than decoding them.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
         checks = {"database": self._pulse.lacking, **self._conditions.checks()}
         probes = ProbeServer(self._settings.host, self._settings.health_port, self._process, checks)
         probes.start()

@@ -7,7 +7,7 @@ context travels in the plain `traceparent` header, where OpenTelemetry's Kafka c
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 from pydantic import ValidationError
@@ -116,7 +116,7 @@ def decode(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> 
         return Event(
             event_id,
             source,
-            datetime.fromisoformat(time),
+            _instant(time),
             data,
             _number(attributes, "ce_scheduleid"),
             _number(attributes, "ce_jobid"),
@@ -125,8 +125,16 @@ def decode(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> 
     except ValidationError as error:
         first = error.errors()[0]
         raise UnreadableEvent(f"field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except ValueError as error:  # not JSON, no instant, no number
+    except (ValueError, OverflowError) as error:  # not JSON, no instant, no number
         raise UnreadableEvent(str(error)) from error
+
+
+def _instant(text: str) -> datetime:
+    """In UTC; one that names no zone is read as UTC."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is UTC:
+        return instant
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def _number(attributes: dict[str, str], name: str) -> int | None:

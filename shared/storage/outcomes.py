@@ -53,6 +53,7 @@ class Outcome:
     artifacts: Sequence[Mapping[str, Any]] | None = None
 
 
+_STATUSES = {str(status): status for status in JobStatus}
 # Statistics of fresh partitions lag: a nested loop over the primary key is right for a thousand keys, always.
 _PLAN = text("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off")
 _LOCK = text(
@@ -99,17 +100,8 @@ def lock_jobs(connection: Connection, keys: Sequence[tuple[int, datetime]]) -> d
     document = orjson.dumps([{"id": job_id, "scheduled_for": at} for job_id, at in keys]).decode()
     rows = connection.execute(_LOCK, {"keys": document, "first": min(instants), "last": max(instants)})
     return {
-        row.id: JobRow(
-            row.id,
-            row.scheduled_for,
-            row.schedule_id,
-            row.project_id,
-            row.task_type,
-            JobStatus(row.status),
-            row.attempt,
-            row.max_attempts,
-        )
-        for row in rows
+        job_id: JobRow(job_id, at, schedule_id, project_id, task_type, _STATUSES[status], attempt, most)
+        for job_id, at, schedule_id, project_id, task_type, status, attempt, most in rows
     }
 
 

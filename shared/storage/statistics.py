@@ -55,4 +55,4 @@ def record(connection: Connection, tallies: Sequence[Tally]) -> dict[int, int]:
     if not tallies:
         return {}
     rows = connection.execute(_RECORD, {"tallies": orjson.dumps(list(tallies)).decode()})
-    return {row.schedule_id: row.consecutive_failures for row in rows}
+    return dict(rows.tuples().all())

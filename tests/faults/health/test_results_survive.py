@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import psycopg2
@@ -26,17 +30,20 @@ from shared.storage import audit_proof
 from shared.storage.database import Database
 from tests.integration.health.support import Rows, event, independent_count
 from tests.servers import TestServers
+from tests.topics import read_all
 from tests.waiting import eventually
 
 SEED = 20251012
+SCHEDULES = 20
+_RUNS = re.compile(r'^commandcenter_schedule_runs_total{schedule_id="(\d+)",status="(\w+)"} (\S+)$', re.MULTILINE)
 
 
 class Replica:
     """One health process, started again by whoever supervises it: here, the test."""
 
     def __init__(self, environment: dict[str, str], log: Path, name: str) -> None:
-        (port,) = free_ports(1)
-        self.environment = {**environment, "COMMANDCENTER_HEALTH_PORT": str(port), "COMMANDCENTER_INSTANCE": name}
+        (self.port,) = free_ports(1)
+        self.environment = {**environment, "COMMANDCENTER_HEALTH_PORT": str(self.port), "COMMANDCENTER_INSTANCE": name}
         self.log = log
         self.process = self._start()
 
@@ -55,6 +62,15 @@ class Replica:
         """A signal, if it is there to receive one."""
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
+
+    def counters(self) -> dict[tuple[int, str], int]:
+        """What its /metrics says of ended jobs, by schedule and status; nothing while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                page = answer.read().decode()
+        except OSError:
+            return {}
+        return {(int(schedule), status): int(float(value)) for schedule, status, value in _RUNS.findall(page)}
 
     def end(self) -> None:
         """For good."""
@@ -81,6 +97,7 @@ def environment(database_url: str, kafka_server: str, topic_prefix: str, tmp_pat
         "COMMANDCENTER_HOME": str(tmp_path),
         "COMMANDCENTER_HEALTH_SESSION_SECONDS": "3",
         "COMMANDCENTER_STUCK_AFTER_SECONDS": "10",
+        "COMMANDCENTER_METRICS_INTERVAL_SECONDS": "0.5",
     }
 
 
@@ -164,7 +181,12 @@ def test_no_result_is_lost_or_counted_twice(
 ) -> None:
     database_url, topic_prefix = environment["COMMANDCENTER_DATABASE_URL"], environment["COMMANDCENTER_TOPIC_PREFIX"]
     chance = random.Random(SEED)
-    events = story(rows.jobs(results, schedules=20), chance)
+    rows(
+        "INSERT INTO schedules (id, project_id, name, task_type, frequency)"
+        " SELECT i, 1, 'S' || i, 'analysis', 'hourly' FROM generate_series(1, %s) AS i",
+        SCHEDULES,
+    )
+    events = story(rows.jobs(results, schedules=SCHEDULES), chance)
     replicas = [Replica(environment, tmp_path / f"health-{number}.log", f"h{number}") for number in (1, 2)]
     misfortune = Misfortune(replicas, lambda seconds: cut_off(test_servers, database_url, seconds), chance)
     chance.shuffle(strikes)
@@ -183,10 +205,35 @@ def test_no_result_is_lost_or_counted_twice(
         eventually(all_ended, 60 + results / 400, "every result on record", poll=0.2)
         late = sum(one.id.endswith("-rescue") for one in events)
         eventually(lambda: rows.counts()["audit"].get("run.late", 0) == late, 60, "late ends are audited")
-        agrees_with(independent_count(events), rows, database_url)
+        counted = independent_count(of_topic(kafka_server, topic_prefix))
+        assert counted == independent_count(events), "the topic holds what was sent"
+        agrees_with(counted, rows, database_url)
+        exported = {(one, "succeeded"): ends[0] for one, ends in counted.items()}
+        exported |= {(one, "failed"): ends[1] for one, ends in counted.items()}
+        eventually(lambda: on_duty(replicas) == exported, 30, "the counters agree")
+        for replica in replicas:
+            replica.send(signal.SIGKILL)
+            replica.process.wait(10)
+            replica.supervise()
+        eventually(lambda: on_duty(replicas) == exported, 60, "the counters agree again after the restart")
     finally:
         for replica in replicas:
             replica.end()
+
+
+def on_duty(replicas: list[Replica]) -> dict[tuple[int, str], int]:
+    """The counters as a sum over replicas sees them: one of them exports."""
+    found: dict[tuple[int, str], int] = {}
+    for replica in replicas:
+        for series, value in replica.counters().items():
+            found[series] = found.get(series, 0) + value
+    return found
+
+
+def of_topic(kafka: str, prefix: str) -> list[Any]:
+    """The events as a third party reads them from Kafka; a schedule's are in their order."""
+    seen = read_all(kafka, [f"{prefix}runs.results"], within=120)
+    return [SimpleNamespace(id=one.headers["ce_id"], data=SimpleNamespace(**one.data)) for one in seen]
 
 
 def story(jobs: list[tuple[int, int, datetime]], chance: random.Random) -> list[Event]:

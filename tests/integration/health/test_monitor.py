@@ -116,8 +116,10 @@ def test_a_missing_leader(rows: Rows, database: Database) -> None:
     opens_and_resolves(rows, database, ("no_leader", "critical", None), heal)
 
 
-def test_missing_partitions(rows: Rows, database: Database) -> None:
-    rows("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char((now() AT TIME ZONE 'UTC')::date + 5, 'YYYYMMDD'); END $$")
+def test_missing_partitions(rows: Rows, database: Database, owner_url: str) -> None:
+    owner = Rows(owner_url)
+    owner("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char((now() AT TIME ZONE 'UTC')::date + 5, 'YYYYMMDD'); END $$")
+    owner.close()
     heal = "SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date + 8)"
     opens_and_resolves(rows, database, ("partitions_missing", "warning", None), heal)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.health.recorder import Recorder, TooManyUnreadable
+from services.health.recorder import Recorder, TooManyDead
 from shared.events.envelope import Event
 from shared.events.types import Actor, ScheduleCreated
 from shared.kafka.consumer import Record
@@ -156,25 +156,43 @@ def test_when_nothing_is_readable_recording_stops_instead_of_emptying_the_topic(
     recorder: Recorder, aside: Aside
 ) -> None:
     rubbish = [Record("runs.results", 0, offset, None, [], b"?") for offset in range(300)]
-    with pytest.raises(TooManyUnreadable):
+    with pytest.raises(TooManyDead):
         recorder.record(rubbish)
     assert aside.letters == []
 
 
-def test_without_its_tables_events_wait_and_are_not_thrown_away(rows: Rows, recorder: Recorder, aside: Aside) -> None:
+def test_when_nothing_is_writable_recording_stops_too(
+    rows: Rows, recorder: Recorder, aside: Aside, owner_url: str
+) -> None:
+    """A constraint that a wrong migration left behind must not cost a topic its events."""
+    owner = Rows(owner_url)
+    owner("ALTER TABLE audit_log ADD CHECK (actor <> 'w')")
+    with pytest.raises(TooManyDead, match="nearly no event can be written"):
+        recorder.record([record(event("succeeded", job)) for job in rows.jobs(300)])
+    assert aside.letters == []
+    owner.close()
+
+
+def test_without_its_tables_events_wait_and_are_not_thrown_away(
+    rows: Rows, recorder: Recorder, aside: Aside, owner_url: str
+) -> None:
     (job,) = rows.jobs(1)
-    rows("ALTER TABLE audit_log RENAME TO hidden")
+    owner = Rows(owner_url)
+    owner("ALTER TABLE audit_log RENAME TO hidden")
     with pytest.raises(DatabaseUnavailable):
         recorder.record([record(event("succeeded", job))])
-    rows("ALTER TABLE hidden RENAME TO audit_log")
+    owner("ALTER TABLE hidden RENAME TO audit_log")
+    owner.close()
     recorder.record([record(event("succeeded", job))])
     assert rows.counts()["jobs"] == {"succeeded": 1}
     assert aside.letters == []
 
 
-def test_the_log_refuses_to_be_changed(rows: Rows, recorder: Recorder) -> None:
+def test_the_log_refuses_even_its_owner(rows: Rows, recorder: Recorder, owner_url: str) -> None:
     (job,) = rows.jobs(1)
     recorder.record([record(event("succeeded", job))])
+    owner = Rows(owner_url)
     for statement in ("UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
         with pytest.raises(Exception, match="append-only"):
-            rows(statement)
+            owner(statement)
+    owner.close()

@@ -64,6 +64,7 @@ def test_an_hour_without_events_after_a_batch_is_no_standstill(refusals: int, mo
         Conditions(recording=None, reading=None),
         prefix="commandcenter.",
         batch_size=10,
+        lanes=2,
         seek=lambda *_: asyncio.sleep(0),
         process=process,
     )
@@ -77,6 +78,6 @@ def test_an_hour_without_events_after_a_batch_is_no_standstill(refusals: int, mo
         await intake.end(1)
 
     asyncio.run(scenario())
-    assert in_hand == [["recorder"]] * (refusals + 1)  # a batch that is not written does count as a standstill
+    assert in_hand == [["recorder-0"]] * (refusals + 1)  # a batch that is not written does count as a standstill
     now[0] += 3_600
     assert process.stale() == []
