@@ -17,9 +17,11 @@ from services.dispatcher.leadership import LEASE, Leadership
 from services.dispatcher.planning import Plan, Planner, refuse
 from services.dispatcher.summary import Summary
 from shared import clock
+from shared.domain.overlap import OverlapPolicy
 from shared.storage import dispatch
 from shared.storage.database import DatabaseUnavailable
-from shared.storage.dispatch import DueTimer, OpenJob
+from shared.storage.dispatch import DueTimer
+from shared.storage.open_jobs import OpenJob, open_jobs
 from shared.storage.session import Session, StatementRefused
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import CLAIM_BATCH, DISPATCHED, FAULTS, SKIPPED, TICK_DURATION
@@ -104,10 +106,11 @@ class Claimer:
         """Decide and write; returns what was decided and the outbox rows (with their ids) for the relay."""
         ids = [timer.schedule_id for timer in timers]
         definitions = {one.id: one for one in dispatch.definitions(self._session, ids)}
-        open_jobs: dict[int, list[OpenJob]] = defaultdict(list)
-        for job in dispatch.open_jobs(self._session, ids):
-            open_jobs[job.schedule_id].append(job)
-        plan = self._planner.plan(now, timers, definitions, open_jobs, self._draw_ids().__next__)
+        asking = [one.id for one in definitions.values() if one.overlap_policy != OverlapPolicy.ALLOW]
+        unfinished: dict[int, list[OpenJob]] = defaultdict(list)
+        for job in open_jobs(self._session, asking):
+            unfinished[job.schedule_id].append(job)
+        plan = self._planner.plan(now, timers, definitions, unfinished, self._draw_ids().__next__)
         jobs = [due.job for due in plan.due] + plan.held
         stored = dispatch.store(self._session, now, plan.moves, jobs)
         if len(stored) != len(jobs):

@@ -13,8 +13,8 @@ from shared.events.due import SOURCE
 from shared.events.envelope import Event, Message, encode, ended_id
 from shared.events.topics import RUNS_CONTROL, RUNS_RESULTS
 from shared.events.types import RunCancel, RunCancelled
-from shared.storage.dispatch import OpenJob
 from shared.storage.giving_way import block
+from shared.storage.open_jobs import OpenJob
 from shared.storage.session import Session
 
 BY = "cancelled:dispatcher"

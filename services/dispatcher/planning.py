@@ -18,7 +18,8 @@ from shared.domain.overlap import OverlapDecision, OverlapPolicy, decide
 from shared.domain.recurrence import Recurrence, RecurrenceError, jitter_delay, next_after
 from shared.domain.schedule import timer_at
 from shared.events.topics import TASK_TYPE_NAME
-from shared.storage.dispatch import Definition, DueTimer, NewJob, NewSkip, OpenJob, TimerMove
+from shared.storage.dispatch import Definition, DueTimer, NewJob, NewSkip, TimerMove
+from shared.storage.open_jobs import OpenJob
 
 MOST_KNOWN = 65_536
 """Recurrences kept; beyond it all are forgotten and learned again."""
@@ -127,7 +128,8 @@ class Planner:
     ) -> Plan:
         """Decide about every claimed timer. A schedule that cannot be evaluated is refused, never the batch.
 
-        `draw_id` gives a fresh job id, for timers of which several occurrences run.
+        `open_jobs`: of the schedules whose overlap policy asks; a few of each decide. `draw_id` gives a fresh job
+        id, for timers of which several occurrences run.
         """
         plan = Plan()
         for timer in timers:

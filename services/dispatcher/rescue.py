@@ -23,8 +23,8 @@ from shared.events.types import RunFailed
 from shared.process import Process
 from shared.storage import dispatch, partitions, rescue
 from shared.storage.database import DatabaseUnavailable
-from shared.storage.dispatch import OpenJob
 from shared.storage.giving_way import block
+from shared.storage.open_jobs import OpenJob
 from shared.storage.rescue import HeldJob, LostRun
 from shared.storage.session import Session, StatementRefused
 from shared.telemetry.logging import get_logger
@@ -71,6 +71,8 @@ class Rescue:
         self._stop = threading.Event()
         self._not_before: dict[str, float] = {}
         self._partitions_for: object = None
+        self._held_after = 0
+        """The schedule up to which held jobs were looked at in this round."""
         self._zones, self._zones_for = ZoneRules(), -1
         self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
 
@@ -159,7 +161,7 @@ class Rescue:
         return [traces.again(run, now) for run in runs], len(runs) == MOST_A_TURN
 
     def _held(self, now: datetime) -> tuple[Messages, bool]:
-        jobs = rescue.held_jobs(self._session, MOST_A_TURN)
+        jobs, self._held_after = rescue.held_jobs(self._session, self._held_after, MOST_A_TURN)
         if not jobs:
             return [], False
         definitions = {one.id: one for one in dispatch.definitions(self._session, [job.schedule_id for job in jobs])}
@@ -203,7 +205,7 @@ class Rescue:
 
     def _never_started(self, now: datetime) -> tuple[Messages, bool]:
         """Jobs nobody has claimed within their queue timeout: nobody may claim them any more."""
-        jobs = list(map(OpenJob._make, rescue.never_started(self._session, MOST_A_TURN)))
+        jobs = rescue.never_started(self._session, now, MOST_A_TURN)
         if not jobs:
             return [], False
         attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in jobs]

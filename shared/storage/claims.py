@@ -51,8 +51,10 @@ _HAND_BACK = text(
 )
 _BLOCK = text(
     "INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, lease_until, ended_at, will_retry)"
-    " VALUES (:job_id, :attempt, :schedule_id, :scheduled_for, :by, clock_timestamp(), clock_timestamp(), false)"
-    " ON CONFLICT DO NOTHING RETURNING job_id"
+    " SELECT job_id, attempt, schedule_id, scheduled_for, :by, clock_timestamp(), clock_timestamp(), false"
+    " FROM unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS smallint[]), CAST(:schedules AS bigint[]),"
+    " CAST(:instants AS timestamptz[])) AS wanted (job_id, attempt, schedule_id, scheduled_for)"
+    " ORDER BY job_id, attempt ON CONFLICT DO NOTHING RETURNING job_id, attempt"
 )
 _OPEN_HOLDERS = text("SELECT DISTINCT worker FROM run_claims WHERE ended_at IS NULL AND starts_with(worker, :instance)")
 _EXPIRE = text(
@@ -63,17 +65,7 @@ _EXPIRE = text(
 
 def claim(connection: Connection, worker: str, lease_seconds: float, wanted: Sequence[Wanted]) -> set[Key]:
     """Claim what nobody has claimed, in one statement; returns the attempts that are now this worker's to start."""
-    rows = connection.execute(
-        _CLAIM,
-        {
-            "worker": worker,
-            "lease": lease_seconds,
-            "jobs": _array(one.job_id for one in wanted),
-            "attempts": _array(one.attempt for one in wanted),
-            "schedules": _array(one.schedule_id for one in wanted),
-            "instants": _array(f'"{one.scheduled_for.isoformat()}"' for one in wanted),
-        },
-    )
+    rows = connection.execute(_CLAIM, {"worker": worker, "lease": lease_seconds, **_arrays(wanted)})
     return {(job_id, attempt) for job_id, attempt in rows}
 
 
@@ -113,11 +105,13 @@ def block(
     connection: Connection, job_id: int, attempt: int, schedule_id: int, scheduled_for: datetime, by: str
 ) -> bool:
     """Make sure that nobody starts this attempt any more; False when somebody already has. `by`: `cancelled:<who>` …"""
-    row = connection.execute(
-        _BLOCK,
-        {"job_id": job_id, "attempt": attempt, "schedule_id": schedule_id, "scheduled_for": scheduled_for, "by": by},
-    ).first()
-    return row is not None
+    return bool(block_all(connection, [Wanted(job_id, attempt, schedule_id, scheduled_for)], by))
+
+
+def block_all(connection: Connection, attempts: Sequence[Wanted], by: str) -> set[Key]:
+    """The same for many at once; returns those that nobody can start now."""
+    rows = connection.execute(_BLOCK, {"by": by, **_arrays(attempts)})
+    return {(job_id, attempt) for job_id, attempt in rows}
 
 
 def holders(connection: Connection, instance: str) -> list[str]:
@@ -128,6 +122,15 @@ def holders(connection: Connection, instance: str) -> list[str]:
 def expire(connection: Connection, workers: Sequence[str]) -> int:
     """End the leases of workers known to be dead, so that the rescue takes their claims at once; returns how many."""
     return connection.execute(_EXPIRE, {"workers": list(workers)}).rowcount
+
+
+def _arrays(wanted: Sequence[Wanted]) -> dict[str, str]:
+    return {
+        "jobs": _array(one.job_id for one in wanted),
+        "attempts": _array(one.attempt for one in wanted),
+        "schedules": _array(one.schedule_id for one in wanted),
+        "instants": _array(f'"{one.scheduled_for.isoformat()}"' for one in wanted),
+    }
 
 
 def _array(values: Iterable[object]) -> str:

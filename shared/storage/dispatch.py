@@ -84,16 +84,6 @@ SELECT id, version, name, task_type, task_parameters::text, tags::text, enabled 
 FROM schedules WHERE id = ANY(%(ids)s::bigint[])
 ORDER BY id
 """
-# An attempt whose worker has marked its end is over although health has not recorded it yet (DESIGN section 3.8);
-# one that will be retried is not.
-_OPEN_JOBS = """
-SELECT j.schedule_id, j.id, j.attempt, j.scheduled_for, j.held, j.project_id, j.task_type
-FROM jobs AS j
-LEFT JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt
-WHERE j.schedule_id = ANY(%(ids)s::bigint[]) AND j.status IN ('queued', 'running', 'retrying')
-    AND (c.ended_at IS NULL OR c.will_retry)
-ORDER BY j.schedule_id
-"""
 _STORE_JOBS = """
 WITH moved AS (
     UPDATE schedule_timers AS t
@@ -180,18 +170,6 @@ class Definition(NamedTuple):
     timeout_seconds: int
 
 
-class OpenJob(NamedTuple):
-    """A job of a schedule that has not ended: running, waiting for a worker or a retry, or held back."""
-
-    schedule_id: int
-    job_id: int
-    attempt: int
-    scheduled_for: datetime
-    held: bool
-    project_id: int
-    task_type: str
-
-
 class TimerMove(NamedTuple):
     """Where a claimed timer goes."""
 
@@ -267,11 +245,6 @@ def projects_newly_due(session: Session, since: datetime, now: datetime, most: i
 def definitions(session: Session, schedule_ids: Sequence[int]) -> list[Definition]:
     """The definitions of claimed schedules. Read after the timers are locked, so that an edit is not half seen."""
     return list(map(Definition._make, session.prepared(_DEFINITIONS, {"ids": array(schedule_ids)})))
-
-
-def open_jobs(session: Session, schedule_ids: Sequence[int]) -> list[OpenJob]:
-    """The jobs of these schedules that are not over, right also while health is down."""
-    return list(map(OpenJob._make, session.prepared(_OPEN_JOBS, {"ids": array(schedule_ids)})))
 
 
 def draw_job_ids(session: Session, count: int) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.storage.open_jobs import published
 from shared.storage.schedule_queries import MOST_COUNTED, tag_condition, tag_values
 
 _COLUMNS = """j.id, j.schedule_id, coalesce(v.name, s.name) AS schedule_name, j.project_id, j.task_type,
@@ -112,12 +113,21 @@ _OPEN = text(
     "SELECT id, attempt, status, held, scheduled_for, schedule_id, project_id, task_type FROM jobs"
     " WHERE schedule_id = :schedule_id AND status IN ('queued', 'running', 'retrying') ORDER BY id FOR UPDATE"
 )
+_ANY_OPEN = text(
+    f"SELECT {published(':schedule_id')} OR EXISTS"  # noqa: S608 (a constant)
+    " (SELECT FROM jobs WHERE schedule_id = :schedule_id AND held AND status = 'queued')"
+)
 _LOCK = text("SELECT * FROM jobs WHERE id = :id AND scheduled_for = :scheduled_for FOR UPDATE")
 
 
 def lock_open(connection: Connection, schedule_id: int) -> Sequence[JobRow]:
     """The open jobs of a schedule, locked in the order of their ids; the caller holds the timer."""
     return connection.execute(_OPEN, {"schedule_id": schedule_id}).all()
+
+
+def any_open(connection: Connection, schedule_id: int) -> bool:
+    """Whether a job of a schedule is not over, as the dispatcher judges it; the caller holds the timer."""
+    return bool(connection.execute(_ANY_OPEN, {"schedule_id": schedule_id}).scalar_one())
 
 
 def lock(connection: Connection, job_id: int, scheduled_for: datetime) -> JobRow | None:

@@ -14,15 +14,17 @@ from shared.events.envelope import Message
 OUTBOX_CHANNEL = "commandcenter_outbox"
 """NOTIFY channel that wakes the relay; DUE_CHANNEL wakes the tick."""
 DUE_CHANNEL = "commandcenter_due"
+MOST_A_ROW = 1_000
 
 _ADD = text("INSERT INTO outbox (message_count, messages) VALUES (:count, :messages)")
 _NOTIFY = text("SELECT pg_notify(:channel, '')")
 
 
 def add(connection: Connection, messages: Sequence[Message]) -> None:
-    """Store messages for the relay, in order, as one row. Nothing to store writes nothing."""
-    if messages:
-        add_encoded(connection, len(messages), encoded(messages))
+    """Store messages for the relay, in order, as one row or, where they are very many, several."""
+    for first in range(0, len(messages), MOST_A_ROW):
+        part = messages[first : first + MOST_A_ROW]
+        add_encoded(connection, len(part), encoded(part))
 
 
 def encoded(messages: Sequence[Message]) -> str:

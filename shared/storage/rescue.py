@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.events.due import DueRun, RunPolicy
+from shared.storage.open_jobs import OpenJob, published
 from shared.storage.session import Session, array
 
 # Everything that may come up at any moment, in one statement a second. Each part is a step of an index of its own.
 _LOOK = """
 SELECT clock_timestamp(),
     (SELECT next_attempt_at FROM jobs WHERE status = 'retrying' ORDER BY next_attempt_at LIMIT 1),
-    (SELECT true FROM jobs WHERE held ORDER BY schedule_id, scheduled_for LIMIT 1),
+    (SELECT true FROM jobs WHERE held AND status = 'queued' ORDER BY schedule_id, scheduled_for LIMIT 1),
     (SELECT true FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp() ORDER BY worker LIMIT 1)
 """
 _RETRIES_DUE = """
@@ -41,18 +42,27 @@ FROM moved JOIN schedules AS s ON s.id = moved.schedule_id
 LEFT JOIN schedule_versions AS v ON v.schedule_id = moved.schedule_id AND v.version = moved.schedule_version
 ORDER BY moved.schedule_id, moved.scheduled_for
 """
-# The oldest held job of each schedule that has nothing open and published. Its timer is locked first: the tick judges
-# overlap under the same lock.
-_HELD = """
-SELECT DISTINCT ON (h.schedule_id) h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for
-FROM jobs AS h LEFT JOIN run_claims AS hc ON hc.job_id = h.id AND hc.attempt = h.attempt
-WHERE h.held AND h.status = 'queued' AND hc.job_id IS NULL AND NOT EXISTS (
-    SELECT 1 FROM jobs AS j LEFT JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt
-    WHERE j.schedule_id = h.schedule_id AND j.status IN ('queued', 'running', 'retrying') AND NOT j.held
-        AND (c.ended_at IS NULL OR c.will_retry))
-ORDER BY h.schedule_id, h.scheduled_for
-LIMIT %(limit)s
-"""
+# From schedule to schedule that has held jobs, so many of them: the oldest one that nobody has cancelled, where the
+# schedule has nothing open and published. Its timer is locked first: the tick judges overlap under the same lock.
+_HELD = f"""
+WITH RECURSIVE walk AS (
+    (SELECT schedule_id FROM jobs WHERE held AND status = 'queued' AND schedule_id > %(after)s
+     ORDER BY schedule_id, scheduled_for LIMIT 1)
+    UNION ALL
+    SELECT later.schedule_id FROM walk CROSS JOIN LATERAL (
+        SELECT schedule_id FROM jobs WHERE held AND status = 'queued' AND schedule_id > walk.schedule_id
+        ORDER BY schedule_id, scheduled_for LIMIT 1
+    ) AS later
+)
+SELECT some.schedule_id, h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for
+FROM (SELECT schedule_id FROM walk LIMIT %(limit)s) AS some
+LEFT JOIN LATERAL (
+    SELECT h.* FROM jobs AS h LEFT JOIN run_claims AS hc ON hc.job_id = h.id AND hc.attempt = h.attempt
+    WHERE h.schedule_id = some.schedule_id AND h.held AND h.status = 'queued' AND hc.job_id IS NULL
+        AND NOT {published("some.schedule_id")}
+    ORDER BY h.schedule_id, h.scheduled_for LIMIT 1
+) AS h ON true
+"""  # noqa: S608 (constants)
 _LOCK_TIMERS = """
 SELECT schedule_id FROM schedule_timers WHERE schedule_id = ANY(%(ids)s::bigint[])
 ORDER BY schedule_id FOR UPDATE SKIP LOCKED
@@ -88,13 +98,15 @@ UPDATE run_claims AS c SET ended_at = clock_timestamp(), will_retry = d.will_ret
 FROM unnest(%(jobs)s::bigint[], %(attempts)s::smallint[], %(retries)s::boolean[]) AS d (job_id, attempt, will_retry)
 WHERE c.job_id = d.job_id AND c.attempt = d.attempt AND c.ended_at IS NULL
 """
+# Those that run although the ledger does not know it yet (health is away) are at the head of the index until it does.
 _NEVER_STARTED = """
 SELECT j.schedule_id, j.id, j.attempt, j.scheduled_for, j.held, j.project_id, j.task_type
-FROM jobs AS j
-WHERE j.status = 'queued' AND NOT j.held AND j.never_started_at < clock_timestamp()
-    AND NOT EXISTS (SELECT 1 FROM run_claims AS c WHERE c.job_id = j.id AND c.attempt = j.attempt)
-ORDER BY j.schedule_id
-LIMIT %(limit)s
+FROM (
+    SELECT * FROM jobs WHERE status = 'queued' AND NOT held AND never_started_at < %(now)s
+    ORDER BY never_started_at LIMIT 10 * %(limit)s::integer
+) AS j
+WHERE NOT EXISTS (SELECT 1 FROM run_claims AS c WHERE c.job_id = j.id AND c.attempt = j.attempt)
+LIMIT %(limit)s::integer
 """
 
 
@@ -152,16 +164,21 @@ def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
     return [_due_run(row, now) for row in rows]
 
 
-def held_jobs(session: Session, limit: int) -> list[HeldJob]:
-    """Held jobs whose schedule has nothing else open; their timers are locked now."""
-    jobs = list(map(HeldJob._make, session.execute(_HELD, {"limit": limit})))
+def held_jobs(session: Session, after: int, limit: int) -> tuple[list[HeldJob], int]:
+    """Held jobs whose schedule has nothing else open, their timers locked; and after which schedule to go on (0: anew).
+
+    Looks at `limit` schedules with held jobs, those after schedule `after`.
+    """
+    rows = session.prepared(_HELD, {"after": after, "limit": limit})
+    reached = rows[-1][0] if len(rows) == limit else 0
+    jobs = [HeldJob._make(row[1:]) for row in rows if row[1] is not None]
     if not jobs:
-        return []
+        return [], reached
     locked = {row[0] for row in session.execute(_LOCK_TIMERS, {"ids": array(sorted(j.schedule_id for j in jobs))})}
     if len(locked) < len(jobs):
         # A schedule whose timer row is busy waits for the next round.
         jobs = [job for job in jobs if job.schedule_id in locked]
-    return jobs
+    return jobs, reached
 
 
 def release(session: Session, now: datetime, jobs: Sequence[HeldJob]) -> list[DueRun]:
@@ -194,9 +211,9 @@ def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
     )
 
 
-def never_started(session: Session, limit: int) -> list[tuple[Any, ...]]:
-    """Queued jobs that nobody claimed in time, as OpenJob's fields."""
-    return session.prepared(_NEVER_STARTED, {"limit": limit})
+def never_started(session: Session, now: datetime, limit: int) -> list[OpenJob]:
+    """Queued jobs that nobody claimed in time."""
+    return list(map(OpenJob._make, session.prepared(_NEVER_STARTED, {"now": now, "limit": limit})))
 
 
 def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:

@@ -4,6 +4,7 @@ The claim decides: who inserts the claim row of an attempt first owns it. If the
 attempt, and the api publishes its end; otherwise a worker has it and is asked to stop. health alone writes the outcome.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,13 +19,22 @@ from shared.telemetry.tracing import current_traceparent
 
 
 def block(connection: Connection, job: Any, by: str, reason: str, now: datetime) -> Message | None:
-    """Keep a locked job's next attempt from starting: its run.cancelled; None where a worker has it.
+    """Keep a locked job's next attempt from starting: its run.cancelled; None where a worker has it."""
+    return next(iter(block_all(connection, [job], by, reason, now)), None)
 
-    `job` is a row of jobs. A retrying job's next attempt is the one after its last.
+
+def block_all(connection: Connection, jobs: Sequence[Any], by: str, reason: str, now: datetime) -> list[Message]:
+    """The same for many locked jobs at once: the run.cancelled of each that no worker has.
+
+    `jobs` are rows of jobs. A retrying job's next attempt is the one after its last.
     """
-    attempt = job.attempt + (1 if job.status == JobStatus.RETRYING else 0)
-    if not claims.block(connection, job.id, attempt, job.schedule_id, job.scheduled_for, f"cancelled:{by}"):
-        return None
+    attempts = {job.id: job.attempt + (1 if job.status == JobStatus.RETRYING else 0) for job in jobs}
+    wanted = [claims.Wanted(job.id, attempts[job.id], job.schedule_id, job.scheduled_for) for job in jobs]
+    blocked = {job_id for job_id, _ in claims.block_all(connection, wanted, f"cancelled:{by}")}
+    return [_cancelled(job, attempts[job.id], reason, now) for job in jobs if job.id in blocked]
+
+
+def _cancelled(job: Any, attempt: int, reason: str, now: datetime) -> Message:
     data = RunCancelled(
         job_id=job.id,
         attempt=attempt,

@@ -7,7 +7,6 @@ from services.api.answers import Answer
 from services.api.caller import Caller
 from shared.domain.job import FailureReason, JobStatus, SkipReason
 from shared.domain.schedule import Timer
-from shared.events.envelope import Message
 from shared.events.types import ScheduleDeleted
 from shared.storage import job_queries, schedules
 from shared.storage.database import Connection
@@ -19,13 +18,9 @@ def delete(connection: Connection, schedule_id: int, caller: Caller) -> Answer:
     skip_unclaimed(connection, stored, now, SkipReason.DELETED)
     schedules.set_timer(connection, schedule_id, Timer())
     version = schedules.delete(connection, schedule_id, now)
-    cancelled: list[Message] = []
-    for job in job_queries.lock_open(connection, schedule_id):
-        if job.status == JobStatus.RUNNING:
-            continue
-        message = cancelling.block(connection, job, caller.principal.name, FailureReason.SCHEDULE_DELETED.value, now)
-        if message is not None:
-            cancelled.append(message)
+    waiting = [job for job in job_queries.lock_open(connection, schedule_id) if job.status != JobStatus.RUNNING]
+    reason = FailureReason.SCHEDULE_DELETED.value
+    cancelled = cancelling.block_all(connection, waiting, caller.principal.name, reason, now)
     before, created_at = stored.definition, stored.created_at
     event = change(
         ScheduleDeleted, schedule_id, version, caller.actor, before=before, after=None, created_at=created_at, now=now

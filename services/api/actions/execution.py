@@ -26,7 +26,7 @@ def execute(connection: Connection, schedule_id: int, force: bool, caller: Calle
             raise Problem(409, f"Schedule {schedule_id} is disabled; send force: true to execute it anyway.")
         if timer.next_run_at is None or timer.next_run_at > now:
             raise Problem(409, f"Schedule {schedule_id} is not due; send force: true to execute it anyway.")
-        if stored.definition.overlap_policy != OverlapPolicy.ALLOW and job_queries.lock_open(connection, schedule_id):
+        if stored.definition.overlap_policy != OverlapPolicy.ALLOW and job_queries.any_open(connection, schedule_id):
             raise Problem(409, f"Schedule {schedule_id} has a run that has not ended; send force: true to ignore it.")
         occurrence = timer.occurrence or now
         timer = _advance(stored)

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.storage import dispatch, relay, rescue
+from shared.storage import dispatch, open_jobs, relay, rescue
 from tests.dispatching import Ledger
 
 STORED = 30_000
+OPEN = r"jobs_.*_schedule_id_held_scheduled_for_idx"
+HELD = r"jobs_.*_schedule_id_scheduled_for_idx\d?"
 
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -59,7 +61,8 @@ def test_claims_walk_their_index(backlog: Ledger) -> None:
 def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: Ledger) -> None:
     """The first plan of a new installation, or of a day whose partition is still empty, stays for long."""
     indexes = {
-        dispatch._OPEN_JOBS: {r"jobs_.*_schedule_id_idx", "run_claims_pkey"},
+        open_jobs.ALL_OPEN: {OPEN, "run_claims_pkey"},
+        open_jobs.FEW_OPEN: {OPEN, r"jobs_.*_pkey", "run_claims_pkey", "run_claims_open_by_schedule"},
         dispatch._DEFINITIONS: {"schedules_pkey"},
         dispatch._NEXT_DUE: {"schedule_timers_due"},
         dispatch._COUNT_DUE: {"schedule_timers_due"},
@@ -68,11 +71,12 @@ def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: 
         rescue._RETRIES_DUE: {r"jobs_.*_next_attempt_at_idx"},
         rescue._LOOK: {
             r"jobs_.*_next_attempt_at_idx",
-            r"jobs_.*_schedule_id_scheduled_for_idx1?",
+            HELD,
             "run_claims_open",
         },
+        rescue._HELD: {HELD, OPEN, r"jobs_.*_pkey", "run_claims_pkey", "run_claims_open_by_schedule"},
         rescue._LEASES_OVER: {"run_claims_open"},
-        rescue._NEVER_STARTED: {r"jobs_.*_schedule_id_idx", "run_claims_pkey"},
+        rescue._NEVER_STARTED: {r"jobs_.*_never_started_at_idx", "run_claims_pkey"},
         relay._READ: {"outbox_pkey"},
     }
     for statement, allowed in indexes.items():
@@ -86,7 +90,8 @@ def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: 
 def test_nothing_scans_a_table_of_jobs_or_schedules(backlog: Ledger) -> None:
     statements = (
         dispatch._DEFINITIONS,
-        dispatch._OPEN_JOBS,
+        open_jobs.ALL_OPEN,
+        open_jobs.FEW_OPEN,
         dispatch._PROJECTS_DUE,
         dispatch._STORE_JOBS,
         rescue._RETRIES_DUE,

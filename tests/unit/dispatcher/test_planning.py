@@ -17,7 +17,8 @@ from shared.domain.catchup import CatchupPolicy, catch_up
 from shared.domain.recurrence import explain_occurrences
 from shared.events.due import DueRun, RunPolicy, due_message
 from shared.events.types import RunDue
-from shared.storage.dispatch import Definition, DueTimer, OpenJob
+from shared.storage.dispatch import Definition, DueTimer
+from shared.storage.open_jobs import OpenJob
 
 NOW = datetime(2026, 3, 8, 12, 0, 30, tzinfo=UTC)
 
