@@ -2,16 +2,19 @@
 
 20,000 schedules of ten seconds each. Memory, dead tuples, index sizes and the p99 delay of the last third over the
 first's. Dead tuples rise and fall with every vacuum, ten seconds apart: means of samples a second apart are compared.
+Nobody runs the jobs: they stay open, ever more of them. BENCH_SOAK_RUN=1: a worker runs them and health records them.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 
 import psutil
 
 from benchmarks.dispatching import Ledger, standby
+from benchmarks.plug_in import plug_in
 from benchmarks.processes import running
 from benchmarks.reading import Arrivals, percentile
 from benchmarks.servers import BenchServers
@@ -25,7 +28,7 @@ SAMPLE_SECONDS = 1
 _SEED = """
 WITH made AS (
     INSERT INTO schedules (project_id, name, task_type, frequency, interval_seconds, overlap_policy, start_time)
-    SELECT 1, 'soak ' || i, 'analysis', 'interval', %(every)s, 'allow', '2026-01-01'
+    SELECT 1, 'soak ' || i, 'noop', 'interval', %(every)s, 'allow', '2026-01-01'
     FROM generate_series(1, %(count)s) AS i
     RETURNING id
 )
@@ -42,13 +45,18 @@ def run(servers: BenchServers) -> dict[str, float]:
         print("  not measured: set BENCH_SOAK_SECONDS=1800")
         return {}
     ledger = Ledger(servers)
-    topics = (*FIXED, runs_due("analysis"))
+    topics = (*FIXED, runs_due("noop"))
     ensure_topics(servers.kafka_bootstrap_servers, servers.topic_prefix, topics, partitions=6, replication=1)
     ledger.run(_SEED, every=EVERY, count=SCHEDULES)
     ledger.settle()
-    with standby(servers, ledger):
+    with ExitStack() as services:
+        services.enter_context(standby(servers, ledger))
+        if os.environ.get("BENCH_SOAK_RUN"):
+            services.enter_context(servers.service("health"))
+            plugged = {"PYTHONPATH": plug_in(servers.home), "COMMANDCENTER_WORKER_TASK_TYPES": "noop"}
+            services.enter_context(servers.service("worker", **plugged))
         ledger.release_lease()
-        arrivals = Arrivals(servers, "analysis")
+        arrivals = Arrivals(servers, "noop")
         time.sleep(30)  # caches fill, libraries settle
         process = running("dispatcher")
         began = time.time()

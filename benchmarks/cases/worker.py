@@ -11,14 +11,13 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psutil
 import psycopg2
 from confluent_kafka import Producer
 
+from benchmarks.plug_in import plug_in
 from benchmarks.servers import BenchServers
-from deploy.local.settings import PROJECT_ROOT
 from shared.events.due import DueRun, RunPolicy, due_message
 from shared.events.topics import FIXED, runs_due
 from shared.kafka.topics import ensure_topics
@@ -37,20 +36,12 @@ def run(servers: BenchServers) -> dict[str, float]:
     connection = psycopg2.connect(servers.database_url.replace("+psycopg2", ""))
     connection.autocommit = True
     jobs = _publish(servers, 1, number)
-    with servers.service("worker", PYTHONPATH=_plug_in(servers.home), COMMANDCENTER_WORKER_TASK_TYPES="noop"):
+    with servers.service("worker", PYTHONPATH=plug_in(servers.home), COMMANDCENTER_WORKER_TASK_TYPES="noop"):
         figures: dict[str, float] = {"per_second": _per_second(connection, jobs), "runs": number}
         if minutes:
             figures |= _memory(servers, connection, jobs, minutes)
     connection.close()
     return figures
-
-
-def _plug_in(home: Path) -> str:
-    about = home / "plugged-in" / "bench_tasks-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-tasks\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[commandcenter.tasks]\nnoop = benchmarks.noop_task:noop\n")
-    return f"{about.parent}{os.pathsep}{PROJECT_ROOT}"
 
 
 def _publish(servers: BenchServers, first: int, number: int) -> int:
