@@ -54,12 +54,12 @@ WITH RECURSIVE walk AS (
         ORDER BY schedule_id, scheduled_for LIMIT 1
     ) AS later
 )
-SELECT some.schedule_id, h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for
-FROM (SELECT schedule_id FROM walk LIMIT %(limit)s) AS some
+SELECT walked.schedule_id, h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for
+FROM (SELECT schedule_id FROM walk LIMIT %(limit)s) AS walked
 LEFT JOIN LATERAL (
     SELECT h.* FROM jobs AS h LEFT JOIN run_claims AS hc ON hc.job_id = h.id AND hc.attempt = h.attempt
-    WHERE h.schedule_id = some.schedule_id AND h.held AND h.status = 'queued' AND hc.job_id IS NULL
-        AND NOT {published("some.schedule_id")}
+    WHERE h.schedule_id = walked.schedule_id AND h.held AND h.status = 'queued' AND hc.job_id IS NULL
+        AND NOT {published("walked.schedule_id")}
     ORDER BY h.schedule_id, h.scheduled_for LIMIT 1
 ) AS h ON true
 """  # noqa: S608 (constants)
