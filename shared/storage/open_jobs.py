@@ -50,10 +50,13 @@ CROSS JOIN LATERAL (
 ) AS few
 """  # noqa: S608 (constants)
 
+# Not EXISTS: PostgreSQL might decide once to hash all open claims instead of looking for one schedule's.
 _PUBLISHED = f"""(
-    EXISTS (SELECT FROM run_claims AS r JOIN jobs AS j ON j.id = r.job_id AND j.scheduled_for = r.scheduled_for
-        WHERE r.schedule_id = {{schedule}} AND r.ended_at IS NULL AND {_STILL_OPEN})
-    OR EXISTS (SELECT FROM ({_NEWEST.format(schedule="{schedule}", held="NOT j.held")}) AS j {_CLAIM} WHERE {_NOT_OVER})
+    (SELECT true FROM run_claims AS r JOIN jobs AS j ON j.id = r.job_id AND j.scheduled_for = r.scheduled_for
+     WHERE r.schedule_id = {{schedule}} AND r.ended_at IS NULL AND {_STILL_OPEN} ORDER BY r.schedule_id LIMIT 1)
+    IS NOT NULL
+    OR (SELECT true FROM ({_NEWEST.format(schedule="{schedule}", held="NOT j.held")}) AS j {_CLAIM}
+        WHERE {_NOT_OVER} LIMIT 1) IS NOT NULL
 )"""  # noqa: S608 (constants)
 
 
