@@ -1,13 +1,13 @@
 """Indexes of open jobs in an order that lets a look stop after a few, however many of a schedule are open.
 
-Revision ID: 0006_open_jobs
-Revises: 0005_batch_progress
+Revision ID: 0007_open_jobs
+Revises: 0006_audit_sealed
 """
 
 from alembic import op
 
-revision = "0006_open_jobs"
-down_revision = "0005_batch_progress"
+revision = "0007_open_jobs"
+down_revision = "0006_audit_sealed"
 branch_labels = None
 depends_on = None
 
