@@ -107,7 +107,8 @@ class Ledger:
 
     def seconds_led(self) -> float:
         """Since the leader took the lease."""
-        return float(self.run("SELECT extract(epoch FROM clock_timestamp() - acquired_at) FROM leases")[0][0])
+        led = "SELECT extract(epoch FROM clock_timestamp() - acquired_at) FROM leases WHERE name = 'dispatcher'"
+        return float(self.run(led)[0][0])
 
 
 @contextmanager

@@ -50,12 +50,13 @@ class InHand:
             self._expected.update(ids)
 
     def forget(self, ids: Sequence[int], messages: int = 0) -> None:
-        """Rows (with so many messages in hand) that are to be read from the table, if they are there at all."""
+        """Rows that are to be read from the table, if they are there at all; so many messages of them were in hand."""
         with self._changed:
             for row_id in ids:
                 self._known.pop(row_id, None)
                 self._expected.discard(row_id)
             self._messages -= messages
+            self._unread += messages  # they wait as before
             self._table_changed = True
             self._changed.notify_all()
 
