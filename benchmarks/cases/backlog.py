@@ -29,5 +29,6 @@ def run(servers: BenchServers) -> dict[str, float]:
             ledger.settle()
             fire(ledger, due)
             rates[projects] = due / ledger.seconds_led()
+            print(f"  in {projects} projects: {rates[projects]:,.0f} a second", flush=True)
     metrics = {f"projects_{projects}_per_second": rate for projects, rate in rates.items()}
     return {**metrics, "slowest_share": min(rates.values()) / max(rates.values()), "due": due}

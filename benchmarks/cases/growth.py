@@ -35,6 +35,7 @@ def run(servers: BenchServers) -> dict[str, float]:
             herds = [_herd(servers, ledger) for _ in range(HERDS)]
             seconds.append(statistics.median(took for took, _ in herds))
             metrics[f"stored_{stored}_per_second"] = DUE / seconds[-1]
+            print(f"  {stored} stored: {DUE / seconds[-1]:,.0f} a second", flush=True)
             metrics[f"stored_{stored}_cpu_us"] = 1e6 * statistics.median(cpu for _, cpu in herds) / DUE
     metrics["growth"] = max(seconds) / seconds[0]
     metrics["cpu_growth"] = max(metrics[f"stored_{stored}_cpu_us"] for stored in sizes)
