@@ -22,13 +22,12 @@ def main(owner: int, home: Path) -> int:
     while home.exists() and _alive(owner):
         time.sleep(LOOK_SECONDS)
     if home.exists():
-        left = _started_in(home)
-        for process in left:
+        started = _started_in(home)
+        for process in started:
             _end(process)
-        _, stubborn = psutil.wait_procs(left, GRACE_SECONDS)
-        for process in stubborn:
+        for process in _still_alive(started):
             _end(process, by_force=True)
-        psutil.wait_procs(stubborn, GRACE_SECONDS)
+        _still_alive(started)
         shutil.rmtree(home, ignore_errors=True)
     return 0
 
@@ -38,6 +37,14 @@ def _alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended after the grace."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (alive := [process for process in processes if _alive(process.pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return alive
 
 
 def _started_in(home: Path) -> list[psutil.Process]:
