@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from shared import clock
+from shared.domain.health import REMEDIES
 from shared.events.envelope import Event, Message, encode
 from shared.events.topics import HEALTH_ALERTS
 from shared.events.types import EventData, HealthIssueOpened, HealthIssueResolved
@@ -85,6 +86,7 @@ def message_of(issue: Issue, change: str, now: datetime) -> Message:
             project_id=issue.project_id,
             since=issue.since,
             detail=issue.detail,
+            remedy=REMEDIES.get(issue.kind),
         )
     else:
         data = HealthIssueResolved(
@@ -95,6 +97,7 @@ def message_of(issue: Issue, change: str, now: datetime) -> Message:
             project_id=issue.project_id,
             since=issue.since,
             detail=issue.detail,
+            remedy=REMEDIES.get(issue.kind),
             resolved_at=issue.resolved_at,
         )
     return encode(
@@ -113,4 +116,5 @@ def say(issue: Issue, change: str) -> None:
         schedule_id=issue.schedule_id,
         kind=issue.kind,
         severity=issue.severity,
+        remedy=None if change == "resolved" else REMEDIES.get(issue.kind),
     )

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition  # type: ignore[i
 
 from services.health.positions import Partition
 from services.health.settings import Settings
-from services.health.transport import App
+from services.health.transport import App, Untouched
 from shared.events.topics import RUNS_RESULTS, SCHEDULES
 
 # Faust pauses fetching at four fifths of the buffer, and then looks again only after a second: the buffer must hold
@@ -54,9 +54,7 @@ def build(settings: Settings) -> tuple[App, Any]:
         consumer_metadata_max_age_ms=30_000,
     )
     names = [settings.topic_prefix + topic.name for topic in (RUNS_RESULTS, SCHEDULES)]
-    topic = app.topic(
-        *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False
-    )
+    topic = app.topic(*names, schema=Untouched(key_serializer="raw", value_serializer="raw"), acks=False)
     return app, topic
 
 

@@ -15,6 +15,7 @@ import orjson
 from standardwebhooks import Webhook
 
 from shared import clock
+from shared.domain.health import REMEDIES
 from shared.storage.issues import Issue
 from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
@@ -95,6 +96,7 @@ def document_of(issue: Issue, change: str) -> dict[str, object]:
         "project_id": issue.project_id,
         "since": issue.since,
         "detail": issue.detail,
+        "remedy": REMEDIES.get(issue.kind),
     }
 
 
@@ -106,7 +108,12 @@ def mail_of(told: Told, sender: str, recipients: Sequence[str]) -> EmailMessage:
     message = EmailMessage()
     message["From"], message["To"] = sender, ", ".join(recipients)
     message["Subject"] = f"CommandCenter: {len(opened)} issues opened ({critical} critical), {len(resolved)} resolved"
-    lines = [f"opened    [{issue.severity}] {issue.detail}" for issue in opened]
+    lines = []
+    for issue in opened:
+        lines += [
+            f"opened    [{issue.severity}] {issue.detail}",
+            f"          to do: {REMEDIES.get(issue.kind, 'see docs/runbook.md')}",
+        ]
     lines += [f"resolved  [{issue.severity}] {issue.detail}" for issue in resolved]
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
     message.set_content("\n".join(lines) + "\n")

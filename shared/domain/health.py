@@ -43,6 +43,23 @@ class IssueKind(StrEnum):
     PARTITIONS_MISSING = "partitions_missing"
 
 
+REMEDIES: dict[str, str] = {
+    IssueKind.HIGH_FAILURE_RATE: "read last_error and the schedule's failed jobs, correct its parameters or disable it"
+    " (docs/runbook.md#schedulehighfailurerate)",
+    IssueKind.CONSECUTIVE_FAILURES: "read last_error and the schedule's last jobs, correct its parameters or disable it"
+    " (docs/runbook.md#schedulehighfailurerate)",
+    IssueKind.STALE: "see whether its occurrences are skipped, or queued with no worker for their task type"
+    " (docs/runbook.md#schedulenotexecuting)",
+    IssueKind.OVERDUE: "see whether a dispatcher leads and Kafka takes its events (docs/runbook.md#schedulesoverdue)",
+    IssueKind.NO_LEADER: "start a dispatcher, or see in its /readyz what it waits for (docs/runbook.md#noleader)",
+    IssueKind.STUCK_CONSUMER: "restart the group's consumer, or delete the group if nobody consumes any more"
+    " (docs/runbook.md#consumerstuck)",
+    IssueKind.PARTITIONS_MISSING: "see in the dispatcher's log why it could not make them"
+    " (docs/runbook.md#partitionsmissing)",
+}
+"""What whoever is woken by an issue does first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When a rule speaks (the reference's Health Check Endpoint; `overdue` is DESIGN's)."""

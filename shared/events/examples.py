@@ -42,6 +42,8 @@ _ISSUE: dict[str, Any] = {
     "project_id": 1,
     "since": _AT,
     "detail": "The last 3 runs failed: the repository does not answer",
+    "remedy": "read last_error and the schedule's last jobs, correct its parameters or disable it"
+    " (docs/runbook.md#schedulehighfailurerate)",
 }
 
 

@@ -155,6 +155,7 @@ class HealthIssue(EventData):
     project_id: int | None
     since: datetime
     detail: str
+    remedy: str | None = Field(default=None, description="What to do first, with the runbook's entry.")
 
 
 class HealthIssueOpened(HealthIssue):

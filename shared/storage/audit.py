@@ -49,7 +49,7 @@ _LOCK = text(
     "SELECT chain, place, hash FROM audit_chains WHERE chain = ANY(CAST(:chains AS text[])) ORDER BY chain FOR UPDATE"
 )
 _KNOWN = text(
-    "SELECT e.event_id FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (event_id text, at timestamptz)"
+    "SELECT e.event_id FROM json_to_recordset(CAST(:events AS json)) AS e (event_id text, at timestamptz)"
     " WHERE (SELECT true FROM audit_log a WHERE a.event_id = e.event_id AND a.at = e.at"
     " AND a.at BETWEEN :first AND :last LIMIT 1)"
 )
@@ -60,13 +60,13 @@ _APPEND = text(
     " chain, place, previous_hash, hash)"
     " SELECT at, event_id, action, actor, address, project_id, schedule_id, job_id, attempt, detail,"
     " chain, place, decode(previous_hash, 'hex'), decode(hash, 'hex')"
-    " FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (at timestamptz, event_id text, action text, actor text,"
+    " FROM json_to_recordset(CAST(:entries AS json)) AS e (at timestamptz, event_id text, action text, actor text,"
     " address text, project_id bigint, schedule_id bigint, job_id bigint, attempt smallint, detail jsonb, chain text,"
     " place bigint, previous_hash text, hash text)"
 )
 _MOVE = text(
     "UPDATE audit_chains SET place = e.place, hash = decode(e.hash, 'hex')"
-    " FROM jsonb_to_recordset(CAST(:heads AS jsonb)) AS e (chain text, place bigint, hash text)"
+    " FROM json_to_recordset(CAST(:heads AS json)) AS e (chain text, place bigint, hash text)"
     " WHERE audit_chains.chain = e.chain"
 )
 

@@ -58,7 +58,7 @@ _STATUSES = {str(status): status for status in JobStatus}
 _PLAN = text("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off")
 _LOCK = text(
     "SELECT j.id, j.scheduled_for, j.schedule_id, j.project_id, j.task_type, j.status, j.attempt, j.max_attempts"
-    " FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS k (id bigint, scheduled_for timestamptz)"
+    " FROM json_to_recordset(CAST(:keys AS json)) AS k (id bigint, scheduled_for timestamptz)"
     " JOIN jobs j ON j.id = k.id AND j.scheduled_for = k.scheduled_for"
     " WHERE j.scheduled_for BETWEEN :first AND :last ORDER BY j.id, j.scheduled_for FOR UPDATE OF j"
 )
@@ -68,7 +68,7 @@ _APPLY = text(
     " started_at = coalesce(o.started_at, j.started_at), finished_at = coalesce(o.finished_at, j.finished_at),"
     " next_attempt_at = o.next_attempt_at, result = coalesce(o.result, j.result),"
     " artifacts = coalesce(o.artifacts, j.artifacts)"
-    " FROM jsonb_to_recordset(CAST(:outcomes AS jsonb)) AS o (job_id bigint, scheduled_for timestamptz, status text,"
+    " FROM json_to_recordset(CAST(:outcomes AS json)) AS o (job_id bigint, scheduled_for timestamptz, status text,"
     " attempt smallint, reason text, error text, started_at timestamptz, finished_at timestamptz,"
     " next_attempt_at timestamptz, result jsonb, artifacts jsonb)"
     " WHERE j.id = o.job_id AND j.scheduled_for = o.scheduled_for AND j.scheduled_for BETWEEN :first AND :last"

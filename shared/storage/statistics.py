@@ -33,7 +33,7 @@ _RECORD = text(
     "INSERT INTO schedule_statistics AS s (schedule_id, project_id, success_count, failure_count, consecutive_failures,"
     " total_duration_seconds, last_run_at, last_status, last_error)"
     " SELECT schedule_id, project_id, successes, failures, failures_at_end, duration_seconds, last_run_at, last_status,"
-    " last_error FROM jsonb_to_recordset(CAST(:tallies AS jsonb)) AS t (schedule_id bigint, project_id bigint,"
+    " last_error FROM json_to_recordset(CAST(:tallies AS json)) AS t (schedule_id bigint, project_id bigint,"
     " successes bigint, failures bigint, failures_at_end integer,"
     " duration_seconds double precision, last_run_at timestamptz, last_status text, last_error text)"
     " ORDER BY schedule_id"

@@ -254,6 +254,7 @@ class HealthIssueShape(Shape):
     project_id: int | None
     since: datetime
     detail: str
+    remedy: str | None = Field(description="What to do first, with the runbook's entry.")
 
 
 class HealthReport(Shape):

@@ -8,6 +8,7 @@ from services.api.models.objects import DispatcherReport, HealthReport
 from services.api.routes.documented import errors
 from services.api.routes.parameters import ProjectFilter
 from services.api.routing import JsonRoute
+from shared.domain.health import REMEDIES
 from shared.storage import issue_queries, lease_queries
 from shared.storage.database import Connection
 
@@ -33,7 +34,7 @@ def get_health_report(caller: Viewer, project_id: ProjectFilter = None) -> Respo
             {
                 "reported_at": None if report is None else report.reported_at,
                 "schedules": 0 if report is None else report.schedules,
-                "issues": [dict(issue._mapping) for issue in issues],
+                "issues": [{**issue._mapping, "remedy": REMEDIES.get(issue.kind)} for issue in issues],
             }
         )
 

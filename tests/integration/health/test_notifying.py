@@ -70,6 +70,7 @@ def test_the_webhook_is_signed_and_names_every_change(receiver: Receiver) -> Non
         ("opened", "stale", 7),
         ("resolved", "no_leader", None),
     ]
+    assert "docs/runbook.md#noleader" in verified["data"]["issues"][1]["remedy"]
 
 
 def test_a_receiver_that_fails_holds_up_nobody_and_its_address_stays_out_of_the_log(
@@ -105,6 +106,7 @@ def test_the_mail_says_what_opened_and_what_resolved() -> None:
     assert recipients == ["ops@example.org"]
     assert "Subject: CommandCenter: 1 issues opened (0 critical), 1 resolved" in content
     assert "[warning] Nightly: no execution since 2025-10-01" in content
+    assert "to do: see whether its occurrences are skipped" in content
     before = faults("alerts_mail")
     MailChannel(f"smtp://127.0.0.1:{port}", "commandcenter@example.org", ["ops@example.org"])(TOLD)
     assert faults("alerts_mail") == before + 1

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from deploy.local.settings import PROJECT_ROOT
 from services.health.exposition import ScheduleMetrics, families
+from shared.domain.health import REMEDIES, IssueKind
 from shared.storage.database import Database
 from shared.storage.snapshot import Figures
 from shared.telemetry import metrics
@@ -80,6 +81,14 @@ def test_every_alert_has_its_entry_in_the_runbook() -> None:
         assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
     links = set(re.findall(r"\(#([a-z]+)\)", RUNBOOK))
     assert links <= {heading.lower() for heading in headings}
+
+
+def test_every_issue_says_what_to_do_and_where_to_read_on() -> None:
+    headings = {line.removeprefix("## ").strip().lower() for line in RUNBOOK.splitlines() if line.startswith("## ")}
+    assert set(REMEDIES) == set(IssueKind)
+    for remedy in REMEDIES.values():
+        (entry,) = re.findall(r"\(docs/runbook\.md#([a-z]+)\)$", remedy)
+        assert entry in headings
 
 
 def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
