@@ -54,7 +54,7 @@ def upgrade(owner_url: str, services_url: str) -> None:
 
 def main() -> int:
     """Upgrade the database of the environment; one sentence and 1 when it cannot be reached."""
-    settings = Settings()
+    settings = Settings.from_environment()
     try:
         upgrade(settings.owner_url, settings.database_url)
     except OperationalError as error:

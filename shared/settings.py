@@ -4,11 +4,12 @@ Each service's own settings extend them and are the only reader of the environme
 """
 
 import ipaddress
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 
 class SharedSettings(BaseSettings):
@@ -16,8 +17,17 @@ class SharedSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="COMMANDCENTER_", extra="ignore", frozen=True)
 
-    database_url: str = "postgresql+psycopg2://commandcenter@127.0.0.1:5433/commandcenter"
-    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    postgres_port: int = Field(default=5433, ge=1, le=65_535, description="Of the embedded PostgreSQL.")
+    kafka_port: int = Field(default=9092, ge=1, le=65_535, description="Of the embedded Kafka.")
+    database_url: str = Field(
+        default_factory=lambda given: (
+            f"postgresql+psycopg2://commandcenter@127.0.0.1:{given['postgres_port']}/commandcenter"
+        ),
+        description="Default: the embedded PostgreSQL: commands run by hand find the stack of this environment.",
+    )
+    kafka_bootstrap_servers: str = Field(
+        default_factory=lambda given: f"127.0.0.1:{given['kafka_port']}", description="Default: the embedded Kafka."
+    )
     topic_prefix: str = Field(default="commandcenter.", pattern=r"^[a-zA-Z0-9._-]*$")
     topic_partitions: int = Field(default=6, ge=1, le=1000)
     topic_replication: int = Field(default=1, ge=1, le=10)
@@ -36,6 +46,21 @@ class SharedSettings(BaseSettings):
     @classmethod
     def _name_the_driver(cls, url: str) -> str:
         return with_driver(url)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The environment's settings; ends the process (code 2) with one line that names every wrong variable.
+
+        One line, because the local stack shows the last line of a service that does not start.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            sentence = _sentence(error)
+        except SettingsError as error:
+            sentence = f"A COMMANDCENTER_… variable that holds a list or an object must be JSON: {error}"
+        sys.stderr.write(sentence + "\n")  # before logs exist
+        raise SystemExit(2)
 
     @property
     def on_loopback(self) -> bool:
@@ -56,3 +81,15 @@ def with_driver(url: str) -> str:
     if not url.startswith("postgresql+psycopg2://"):
         raise ValueError("a PostgreSQL address is needed: postgresql://user:password@host:port/database")
     return url
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong with the environment. Values are left out: they may be secrets."""
+    parts = []
+    for found in error.errors():
+        if found["type"] == "default_factory_not_called":  # follows from a wrong variable that is named already
+            continue
+        name = str(found["loc"][0]).upper() if found["loc"] else ""
+        message = found["msg"].removeprefix("Value error, ")
+        parts.append(f"COMMANDCENTER_{name}: {message}" if name else message)
+    return "; ".join(parts)

@@ -2,20 +2,13 @@
 
 import sys
 
-from pydantic import ValidationError
-
 from services.api.settings import Settings
-from services.api.wiring import serve, settings_sentence
+from services.api.wiring import serve
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        print(settings_sentence(error), file=sys.stderr)  # noqa: T201 (before logs exist)
-        return 2
-    return serve(settings)
+    return serve(Settings.from_environment())
 
 
 if __name__ == "__main__":

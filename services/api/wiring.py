@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import uvicorn
 from anyio import to_thread
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from services.api.access.authenticator import Authenticator
 from services.api.access.rate import RateLimiter
@@ -28,16 +27,6 @@ log = logging.get_logger(__name__)
 _BEAT_SECONDS = 1.0
 _STUCK_SECONDS = 15.0
 _CLEANING_SECONDS = 600.0
-
-
-def settings_sentence(error: ValidationError) -> str:
-    """What is wrong with the environment, in one line a variable."""
-    lines = []
-    for found in error.errors():
-        name = "_".join(str(part) for part in found["loc"]).upper()
-        message = found["msg"].removeprefix("Value error, ")
-        lines.append(f"COMMANDCENTER_{name}: {message}" if name else message)
-    return "\n".join(lines)
 
 
 def build(settings: Settings) -> Context:

@@ -8,7 +8,7 @@ from services.dispatcher.wiring import run
 
 def main() -> int:
     """Run until stopped; returns the exit code."""
-    return run(Settings())
+    return run(Settings.from_environment())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from services.health.wiring import Service
 
 def main() -> int:
     """Run until told to stop; the exit code tells a supervisor whether to worry."""
-    return Service(Settings()).run()
+    return Service(Settings.from_environment()).run()
 
 
 if __name__ == "__main__":

@@ -22,14 +22,15 @@ HEADS = "audit-heads.json"
 
 def main() -> int:
     """Verify and say so."""
-    settings = Settings()
+    settings = Settings.from_environment()
     place = settings.home / HEADS
     noted = _noted(place)
     database = Database(settings.database_url, application="commandcenter-audit-verify", statement_timeout_ms=600_000)
     try:
         proofs = [audit_proof.verify(database, chain, noted.get(chain)) for chain in audit_proof.chains(database)]
     except DatabaseUnavailable as error:
-        _say(f"The audit log cannot be read: {error}. Check COMMANDCENTER_DATABASE_URL.")
+        remedy = "Is the stack running (make status)? COMMANDCENTER_DATABASE_URL names another database."
+        _say(f"The audit log cannot be read: {error}. {remedy}")
         return 1
     finally:
         database.close()

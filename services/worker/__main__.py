@@ -9,7 +9,7 @@ def main() -> int:
     from services.worker.settings import Settings
     from services.worker.wiring import run
 
-    return run(Settings())
+    return run(Settings.from_environment())
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class ResendRefused(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _options(arguments)
-    settings = Settings()
+    settings = Settings.from_environment()
     reader = DeadLetterReader(settings.kafka_bootstrap_servers, settings.topic_prefix)
     try:
         if options.command == "list":
