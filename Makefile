@@ -16,7 +16,7 @@ WORKERS ?= 2
 .PHONY: help runtime dev start stop status logs demo test check bench faults prometheus test-time audit-verify lock up down
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 runtime:
 	@[ -n "$(PYTHON)" ] || { echo "CommandCenter needs Python 3.11, which was not found: install it, or name it with COMMANDCENTER_PYTHON=/path/to/python3.11." >&2; exit 1; }
@@ -35,7 +35,7 @@ stop: runtime ## stop everything that start started
 status: runtime ## what runs, since when, on which port
 	@$(PY) -m deploy.local status
 
-logs: runtime ## follow all logs; SERVICE=api for one, FOLLOW=0 for the last lines only
+logs: runtime ## follow all logs; SERVICE=api for one, FOLLOW=0 for all there is, to grep
 	@$(PY) -m deploy.local logs
 
 demo: runtime ## start if needed, analyse this repository by a schedule, show the result

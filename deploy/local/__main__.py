@@ -103,7 +103,7 @@ def _uptime(pid: int | None) -> str:
 
 
 def show_logs(settings: LocalSettings) -> int:
-    """Follow the logs; SERVICE names one of them, FOLLOW=0 ends after the last lines."""
+    """Follow the logs; SERVICE names one of them, FOLLOW=0 prints all there is and ends."""
     only = os.environ.get("SERVICE") or None
     try:
         logs.show(

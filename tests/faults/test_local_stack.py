@@ -16,6 +16,7 @@ import pytest
 
 from deploy.local.errors import StackError
 from deploy.local.jars import Jar, _verify
+from deploy.local.logs import show
 from deploy.local.ports import free_ports
 from deploy.local.processes import leftovers
 from deploy.local.settings import PROJECT_ROOT, SERVICES, read_settings
@@ -92,6 +93,15 @@ def test_long_logs_are_cut(tmp_path: Path) -> None:
         service.write(b"next")
     assert (tmp_path / "api.log").read_bytes() == b"next"
     assert (tmp_path / "api.log.1").read_bytes() == b"x" * 100
+
+
+def test_logs_that_are_not_followed_are_whole(tmp_path: Path) -> None:
+    """The runbook greps them: the line it looks for is rarely among the last ones."""
+    (tmp_path / "worker.log.1").write_text("moved schedule_id=7\n")
+    (tmp_path / "worker.log").write_text("schedule_id=7\n" + "another line\n" * 1_000)
+    said: list[str] = []
+    show(tmp_path, "worker", False, said.append)
+    assert [line for line in said if "schedule_id=7" in line] == ["moved schedule_id=7", "schedule_id=7"]
 
 
 def test_defaults_are_those_the_documentation_names() -> None:

@@ -38,6 +38,7 @@ def test_a_due_schedule_becomes_one_job_and_one_event(ledger: Ledger, dispatcher
     assert next_run_at.minute % 5 == 0
     assert f"Executed schedule {schedule}, created job {jobs[0]['id']}, next run at " in dispatcher.log
     eventually(lambda: "Schedule dispatcher completed: 1 dispatched, 0 failed" in dispatcher.log, 5)
+    assert "due schedules" in dispatcher.log, "what the reference greps for"
     assert dispatcher.get("/readyz")[0] == 200
     assert dispatcher.metric("commandcenter_dispatched_total") == 1
     assert dispatcher.metric("commandcenter_dispatch_delay_seconds_count") == 1
