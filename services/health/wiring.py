@@ -195,8 +195,16 @@ class Service:
         left = self._producer.flush(DEAD_LETTER_TIMEOUT)
         if left or refused:
             raise KafkaUnavailable(refused[0] if refused else "no acknowledgement")
-        for record, _ in dead:
+        for record, reason in dead:
             metrics.DEAD_LETTERS.labels("health", record.topic).inc()
+            log.error(
+                "Put a message aside that cannot be recorded",
+                action="run.dead_lettered",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=reason,
+            )
 
 
 def channels_of(settings: Settings) -> list[Notify]:

@@ -19,7 +19,7 @@ from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcom
 from services.worker.child import Call, checked
 from services.worker.process_lane import ChildRun, ProcessLane
 from services.worker.settings import Settings
-from services.worker.task import Handler, Resources, TaskContext
+from services.worker.task import Handler, Resources, TaskContext, TaskError
 from shared import clock
 from shared.domain.job import FailureReason
 from shared.process import Process
@@ -211,6 +211,8 @@ class Executor:
             outcome = checked(result, self._settings.worker_result_limit_bytes, context)
         except asyncio.CancelledError:
             outcome = Failed("the handler cancelled itself", FailureReason.ERROR)
+        except TaskError as error:  # foreseen by the handler: the line of the attempt's end says it all
+            outcome = failure_of(error)
         except Exception as error:  # the boundary of foreign code: whatever it raises becomes the attempt's outcome
             log.warning(
                 "A handler raised",

@@ -169,6 +169,7 @@ def test_what_operators_and_third_parties_see(health: Health, rows: Rows, kafka_
     log = health.log.read_text()
     for line in (
         "Schedule cleanup completed: 1 schedules disabled",
+        "Put a message aside that cannot be recorded",
         "monitor_schedule_health completed:",
         "action=schedule_health",
         f"schedule_id={pausing}",
