@@ -52,7 +52,7 @@ def _instant(value: object) -> object:
     except ValueError as error:
         raise ValueError("an instant such as 2025-11-01T00:00:00Z is needed") from error
     if found.tzinfo is None or "T" not in value.upper().replace(" ", "T"):
-        raise ValueError(f"an instant needs an offset from UTC, or Z: {value[:40]}Z")
+        raise ValueError(f"an instant needs an offset from UTC, or Z: {found.replace(tzinfo=None).isoformat()}Z")
     try:
         return found.astimezone(UTC)
     except OverflowError as error:
