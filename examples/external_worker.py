@@ -2,10 +2,9 @@
 """A worker outside CommandCenter: serves its own task type from Kafka, in about 60 lines. Needs only confluent-kafka.
 
 It consumes `runs.due.<type>`, does the work, and answers on `runs.results`: at least once, since a crash after the work
-and before the commit repeats the run. Given the API's address it claims each attempt first (409: somebody has started
-it) and so starts it at most once; work longer than the lease renews it by `…/heartbeat`. See docs/task-types.md.
+and before the commit repeats the run. external_worker_claiming.py starts each attempt at most once.
 
-    python examples/external_worker.py 127.0.0.1:9092 render [http://127.0.0.1:8000]
+    python examples/external_worker.py 127.0.0.1:9092 render
 """
 
 import json
@@ -13,8 +12,7 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,32 +20,21 @@ from confluent_kafka import Consumer, Producer
 
 PREFIX = os.environ.get("COMMANDCENTER_TOPIC_PREFIX", "commandcenter.")
 NAME = "external-worker"
+LONGEST_WORK_MS = 3_600_000
 stopping: list[int] = []
 
 
 def work(due: dict[str, Any]) -> dict[str, Any]:
     """The task itself: what it returns is the run's result, an exception its failure."""
+    time.sleep(due["task_parameters"].get("seconds", 0))
     return {"rendered": due["task_parameters"]["template"].upper()}
 
 
-def claim(api: str, due: dict[str, Any]) -> bool:
-    """Whether this attempt is ours to start."""
-    url = f"{api}/api/v1/jobs/{due['job_id']}/attempts/{due['attempt']}/claim"
-    body = json.dumps({"worker": NAME, "lease_seconds": 60}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - the operator's
-    try:
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310
-            return True
-    except urllib.error.HTTPError as error:
-        if error.code == 409:
-            return False
-        raise
-
-
-def result(due: dict[str, Any], started: float) -> tuple[str, dict[str, Any]]:
+def result(due: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run the task; the outcome's word and the event's fields."""
     names = ("job_id", "attempt", "schedule_id", "project_id", "task_type", "scheduled_for")
     fields: dict[str, Any] = {name: due[name] for name in names}
+    started = time.monotonic()
     try:
         outcome, more = "succeeded", dict[str, Any](result=work(due))
     except Exception as error:  # noqa: BLE001 - whatever the task raises is the run's failure
@@ -56,8 +43,9 @@ def result(due: dict[str, Any], started: float) -> tuple[str, dict[str, Any]]:
     return outcome, fields | {"duration_seconds": time.monotonic() - started}
 
 
-def answer(producer: Producer, due: dict[str, Any], outcome: str, fields: dict[str, Any]) -> None:
-    """One CloudEvent in Kafka's binary mode; the key keeps a schedule's events in order."""
+def serve(producer: Producer, due: dict[str, Any]) -> None:
+    """One due run, answered by a CloudEvent in Kafka's binary mode; the key keeps a schedule's events in order."""
+    outcome, fields = result(due)
     headers: dict[str, str | bytes | None] = {
         "ce_specversion": "1.0",
         "ce_id": f"run-{outcome}-{due['job_id']}-{due['attempt']}-{NAME}",  # the same when it is sent again
@@ -73,23 +61,21 @@ def answer(producer: Producer, due: dict[str, Any], outcome: str, fields: dict[s
         raise SystemExit("Kafka did not take the result: the run comes again after the restart")
 
 
-def main(servers: str, task_type: str, api: str | None = None) -> None:
+def main(servers: str, task_type: str, serve: Callable[[Producer, dict[str, Any]], None] = serve) -> None:
     """Serve until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
     group = {"group.id": f"{PREFIX}{NAME}", "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    consumer = Consumer({"bootstrap.servers": servers, **group})
+    consumer = Consumer({"bootstrap.servers": servers, "max.poll.interval.ms": LONGEST_WORK_MS, **group})
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
     consumer.subscribe([f"{PREFIX}runs.due.{task_type}"])
     while not stopping:
         message = consumer.poll(0.5)
         if message is None or message.error() is not None:
             continue
-        due, started = json.loads(message.value() or b""), time.monotonic()
-        if api is None or claim(api, due):
-            answer(producer, due, *result(due, started))
+        serve(producer, json.loads(message.value() or b""))
         consumer.commit(message=message, asynchronous=False)  # after the acknowledged answer, never before
     consumer.close()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2])

@@ -14,7 +14,7 @@ from services.dispatcher.giving_way import cancelled
 from services.dispatcher.leadership import LEASE, Leadership
 from services.dispatcher.zone_rules import ZoneRules
 from shared import clock
-from shared.domain.job import FailureReason
+from shared.domain.job import ENDED, FailureReason, JobStatus
 from shared.domain.retry import RetryPolicy, delay_before_next
 from shared.events.due import SOURCE
 from shared.events.envelope import Event, Message, encode, ended_id
@@ -134,10 +134,9 @@ class Rescue:
         messages, full = work(now)
         if messages:
             self._store(self._session, messages)
-            self._session.execute("COMMIT")
+        self._session.execute("COMMIT")  # what needs no message (a claim whose end is known) is work too
+        if messages:
             self._committed()
-        else:
-            self._session.execute("ROLLBACK")
         return full
 
     def _spaced(
@@ -185,6 +184,10 @@ class Rescue:
         ended: list[tuple[int, int, bool]] = []
         messages: Messages = []
         for run in runs:
+            if _has_ended(run):
+                # By its result: nobody marks the claim of a worker elsewhere, nor that of one that died just then.
+                ended.append((run.job_id, run.attempt, run.job_status == JobStatus.RETRYING))
+                continue
             failure = _worker_lost(run, now)
             ended.append((run.job_id, run.attempt, failure is not None and failure.will_retry))
             if failure is not None:
@@ -200,7 +203,7 @@ class Rescue:
             )
         if ended:
             rescue.end_lost(self._session, ended)
-            RESCUED.labels(FailureReason.WORKER_LOST.value).inc(len(ended))
+            RESCUED.labels(FailureReason.WORKER_LOST.value).inc(len(messages))
         return messages, len(runs) == MOST_A_TURN
 
     def _never_started(self, now: datetime) -> tuple[Messages, bool]:
@@ -266,6 +269,13 @@ class Rescue:
 
 def _open(job: HeldJob) -> OpenJob:
     return OpenJob(job.schedule_id, job.job_id, job.attempt, job.scheduled_for, True, job.project_id, job.task_type)
+
+
+def _has_ended(run: LostRun) -> bool:
+    """Whether the attempt's end is on record already, though its claim is open."""
+    if run.job_status is None or run.job_attempt is None:
+        return False
+    return run.job_attempt > run.attempt or run.job_status in {*ENDED, JobStatus.RETRYING}
 
 
 def _worker_lost(run: LostRun, now: datetime) -> RunFailed | None:

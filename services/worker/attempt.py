@@ -8,9 +8,13 @@ import orjson
 from opentelemetry.trace import Span
 
 from services.worker.task import Handler, PermanentError, TaskError, TemporaryError
+from shared.artifacts import ArtifactRefused
 from shared.domain.job import FailureReason
 from shared.events.types import Artifact, RunDue
 from shared.kafka.consumer import Record
+
+_LONGEST_ERROR = 2_000
+_LONGEST_REASON = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Attempt:
     traceparent: str | None
     handler: Handler | None
     """None where nobody here serves the type: it ends at once."""
+    claimed_monotonic: float = 0.0
     started_at: datetime | None = None
     """When execution began; None while it waits for its slot."""
     started_monotonic: float = 0.0
@@ -72,21 +77,46 @@ class Attempt:
         return self.due.job_id, self.due.attempt
 
 
-def failure_of(error: BaseException) -> Failed:
+def failure_of(error: BaseException, result_limit: int) -> Failed:
     """What a handler's exception means. What it did not foresee is worth another try."""
     if isinstance(error, TaskError):
+        sentence, result = words(error) or type(error).__name__, error.result
+        if result is not None and (trouble := unfit(result, result_limit)) is not None:
+            sentence, result = words(f"{sentence} ({trouble})"), None
         return Failed(
-            str(error) or type(error).__name__,
-            error.reason,
+            sentence,
+            words(error.reason, _LONGEST_REASON),
             permanent=isinstance(error, PermanentError),
             retry_after=error.retry_after if isinstance(error, TemporaryError) else None,
-            result=error.result,
+            result=result,
         )
     if isinstance(error, SystemExit):
-        return Failed(f"the handler called exit ({error.code})", FailureReason.CRASHED)
+        return Failed(f"the handler called exit ({words(error.code)})", FailureReason.CRASHED)
     if isinstance(error, MemoryError):
         return Failed("the handler needed more memory than it may have", FailureReason.CRASHED)
-    return Failed(f"{type(error).__name__}: {error}"[:2_000], FailureReason.ERROR)
+    if isinstance(error, ArtifactRefused):
+        return Failed(words(error), FailureReason.ERROR, permanent=True)
+    return Failed(words(f"{type(error).__name__}: {words(error)}"), FailureReason.ERROR)
+
+
+def unfit(result: object, limit: int) -> str | None:
+    """Why a handler's result cannot be published; None where it can: an object that JSON can carry, not too large."""
+    if not isinstance(result, dict):
+        return f"the handler returned {type(result).__name__}, not an object"
+    try:
+        size = len(orjson.dumps(result, default=str))
+    except TypeError as error:
+        return f"the result is no JSON: {words(error)}"
+    return None if size <= limit else f"the result has {size} bytes, {limit} are allowed: save an artifact instead"
+
+
+def words(said: object, most: int = _LONGEST_ERROR) -> str:
+    """Foreign text as JSON, UTF-8 and a log line can carry it: names of files may hold what is no character."""
+    try:
+        text = str(said)
+    except Exception as error:  # noqa: BLE001 - its own __str__ is foreign code too, and may raise anything
+        text = f"a {type(said).__name__} that cannot be shown ({type(error).__name__})"
+    return text[:most].encode(errors="replace").decode()
 
 
 def sent(outcome: Succeeded | Failed) -> bytes:
@@ -107,20 +137,23 @@ def sent(outcome: Succeeded | Failed) -> bytes:
 
 
 def received(data: bytes) -> Succeeded | Failed:
-    """The outcome that a child process sent. Anything else is a failure of its own."""
+    """The outcome that a child process sent. Anything else is a failure: foreign code can write there too."""
     try:
         fields = orjson.loads(data)
         artifacts = [Artifact.model_validate(one) for one in fields["artifacts"]]
+        result = fields["result"]
+        if not isinstance(result, dict | None):
+            raise TypeError("a result is an object")  # noqa: TRY301 - as wrong as no JSON at all
         if "error" not in fields:
-            return Succeeded(fields["result"], artifacts)
+            return Succeeded(result or {}, artifacts)
         after = fields["retry_after"]
         return Failed(
-            fields["error"],
-            fields["reason"],
-            fields["permanent"],
+            words(fields["error"]),
+            words(fields["reason"], _LONGEST_REASON),
+            bool(fields["permanent"]),
             None if after is None else timedelta(seconds=after),
-            fields["result"],
+            result,
             artifacts,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         return Failed(f"the child process sent no outcome: {error}", FailureReason.CRASHED)

@@ -15,22 +15,20 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import Histogram
 from pydantic import ValidationError
 
-from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded, failure_of
+from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded
 from services.worker.child import Call, checked
+from services.worker.coroutines import HandlerLoop, raised
 from services.worker.process_lane import ChildRun, ProcessLane
 from services.worker.settings import Settings
-from services.worker.task import Handler, Resources, TaskContext, TaskError
+from services.worker.task import Handler, Resources, TaskContext
 from shared import clock
 from shared.domain.job import FailureReason
 from shared.process import Process
-from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import RUN_DURATION, RUNS_IN_PROGRESS, RUNS_STARTED
 from shared.telemetry.tracing import begin_span
 
-log = get_logger(__name__)
-
-LATE_CANCEL = "worker_stopping"
-_LOOP_STUCK_SECONDS = 30.0
+LATE_CANCEL, CLAIM_LOST = "worker_stopping", "claim_lost"
+"""Why the worker itself stops an attempt: neither cancels the job."""
 _WATCH_SECONDS = 0.25
 
 
@@ -66,12 +64,12 @@ class Executor:
         self._stopping = False
         heavy = sum(self._limits[name] for name, handler in handlers.items() if handler.kind == "process")
         self._lane = ProcessLane(heavy) if heavy else None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, name="handlers", daemon=True)
+        self._loop = HandlerLoop(process, settings.worker_stuck_seconds, self._end_blocking)
 
     def start(self) -> None:
         """Be ready for attempts."""
-        self._thread.start()
+        self._loop.start()
+        self._loop.call(self._watch)
 
     def _in_progress(self, task_type: str) -> int:
         return self._taken[task_type]
@@ -93,7 +91,7 @@ class Executor:
             for attempt in batch:
                 self._running[attempt.key] = attempt
                 self._taken[attempt.due.task_type] += 1
-        self._loop.call_soon_threadsafe(self._begin_all, batch)
+        self._loop.call(self._begin_all, batch)
 
     def cancel(self, job_id: int, attempt: int | None, reason: str) -> bool:
         """Stop a running attempt (None: whichever runs); False when none runs here."""
@@ -105,7 +103,7 @@ class Executor:
             if child is not None:
                 child.stop()
             else:
-                self._loop.call_soon_threadsafe(self._cancel_task, one)
+                self._loop.call(self._cancel_task, one)
         return bool(found)
 
     def stop(self, grace_seconds: float) -> None:
@@ -115,10 +113,13 @@ class Executor:
         for job_id, number in self.running():
             self.cancel(job_id, number, LATE_CANCEL)
         self._wait_until_idle(self._settings.worker_cancel_grace_seconds + 2.0)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.stop()
+        with self._lock:
+            left = list(self._running.values())
+        for attempt in left:  # a blocked loop can end none of them
+            self._end(attempt, NotBegun() if attempt.started_at is None else _stopped(LATE_CANCEL))
         if self._lane is not None:
             self._lane.close()
-        self._process.quiet("handlers")
 
     def _wait_until_idle(self, seconds: float) -> None:
         deadline = clock.monotonic() + seconds
@@ -126,27 +127,18 @@ class Executor:
         while self.running() and clock.monotonic() < deadline:
             pause.wait(0.02)
 
-    def _run_loop(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._watching = self._loop.create_task(self._watch())
-        self._loop.run_forever()
-
-    async def _watch(self) -> None:
-        """Look for coroutines over their time limit; one look at all is cheaper than a timer for each.
-
-        A handler that blocks the loop stops all others: then this does not beat, /livez fails, and whoever supervises
-        the worker restarts it.
-        """
-        while True:
-            self._process.beat("handlers", _LOOP_STUCK_SECONDS)
-            now = clock.monotonic()
-            for attempt in [self._running[key] for key in self._tasks if key in self._running]:
-                if not attempt.timed_out and now - attempt.started_monotonic >= attempt.due.timeout_seconds:
-                    attempt.timed_out = True
-                    self._stop_task(attempt, _timeout(attempt))
-            await asyncio.sleep(_WATCH_SECONDS)
-
     # --- on the event loop's thread
+
+    def _watch(self) -> None:
+        """Look for coroutines over their time limit; one look at all is cheaper than a timer for each."""
+        now = clock.monotonic()
+        for attempt in [self._running.get(key) for key in list(self._tasks)]:
+            if attempt is None or attempt.timed_out:
+                continue
+            if now - attempt.started_monotonic >= attempt.due.timeout_seconds:
+                attempt.timed_out = True
+                self._stop_task(attempt, _timeout(attempt))
+        self._loop.call_later(_WATCH_SECONDS, self._watch)
 
     def _begin_all(self, batch: list[Attempt]) -> None:
         for attempt in batch:
@@ -188,7 +180,7 @@ class Executor:
         elif attempt.cancel_reason is not None:
             self._end(attempt, Cancelled(attempt.cancel_reason))
         else:
-            self._tasks[attempt.key] = self._loop.create_task(self._run(attempt, handler, context, parameters))
+            self._tasks[attempt.key] = self._loop.run(self._run(attempt, handler, context, parameters))
 
     def _begin_child(self, attempt: Attempt, handler: Handler, context: TaskContext) -> None:
         settings = self._settings
@@ -211,18 +203,8 @@ class Executor:
             outcome = checked(result, self._settings.worker_result_limit_bytes, context)
         except asyncio.CancelledError:
             outcome = Failed("the handler cancelled itself", FailureReason.ERROR)
-        except TaskError as error:  # foreseen by the handler: the line of the attempt's end says it all
-            outcome = failure_of(error)
-        except Exception as error:  # the boundary of foreign code: whatever it raises becomes the attempt's outcome
-            log.warning(
-                "A handler raised",
-                exc_info=not isinstance(error, OSError),
-                action="run.raised",
-                schedule_id=attempt.due.schedule_id,
-                job_id=attempt.due.job_id,
-                error=str(error),
-            )
-            outcome = failure_of(error)
+        except BaseException as error:  # noqa: BLE001 - foreign code: whatever it raises becomes the attempt's outcome
+            outcome = raised(error, context)
         self._end(attempt, _timeout(attempt) if attempt.timed_out else outcome)
 
     def _cancel_task(self, attempt: Attempt) -> None:
@@ -254,6 +236,15 @@ class Executor:
 
     # --- from any thread
 
+    def _end_blocking(self, task: "asyncio.Task[Any] | None", place: str) -> None:
+        """End the attempt that blocks the loop, if it is known: its own fault, and it would block the next try too."""
+        keys = [key for key, one in list(self._tasks.items()) if one is task]
+        with self._lock:
+            found = [self._running[key] for key in keys if key in self._running]
+        for attempt in found:
+            sentence = f"the handler blocked the worker's event loop at {place}; what computes or blocks must be `def`"
+            self._end(attempt, Failed(sentence, FailureReason.CRASHED, permanent=True))
+
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         """The one way out. A second end of the same attempt (one that was given up) is ignored."""
         with self._lock:
@@ -283,6 +274,8 @@ def _durations(task_type: str) -> dict[type, Histogram]:
 def _stopped(reason: str) -> Outcome:
     if reason == LATE_CANCEL:
         return Failed("the worker was stopped before the run had ended", FailureReason.WORKER_LOST)
+    if reason == CLAIM_LOST:  # the rescue says the same: whichever is heard first, the job goes on alike
+        return Failed("the worker stood still and lost its claim", FailureReason.WORKER_LOST)
     return Cancelled(reason)
 
 

@@ -34,6 +34,7 @@ _HOPELESS = (
     "permission denied",
     "could not read username",
     "not allowed",
+    "invalid path",  # a tree that leads out of its folder, or into .git
 )
 
 
@@ -230,6 +231,7 @@ class Bare:
             "GIT_CONFIG_GLOBAL": str(configuration),
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_LAZY_FETCH": "1",  # a source that lacks objects would have its own configuration fetch them
             "GIT_ASKPASS": "/bin/false",
             "GIT_ALLOW_PROTOCOL": "https:ssh:file" if self._settings.allow_local_repositories else "https:ssh",
             "GIT_SSH_COMMAND": ssh or "/bin/false",

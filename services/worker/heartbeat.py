@@ -7,7 +7,7 @@ already run elsewhere.
 
 import threading
 
-from services.worker.executor import Executor
+from services.worker.executor import CLAIM_LOST, Executor
 from services.worker.incarnation import Incarnation
 from services.worker.results import Results
 from services.worker.settings import Settings
@@ -18,8 +18,6 @@ from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import FAULTS
 
 log = get_logger(__name__)
-
-LOST = "claim_lost"
 
 
 class Heartbeat:
@@ -77,7 +75,7 @@ class Heartbeat:
             held = claims.extend(connection, str(self._me), self._settings.worker_lease_seconds)
         for job_id, attempt in before - held:
             # Ended meanwhile by itself: then it is not running any more, and cancel finds nothing.
-            if self._executor.cancel(job_id, attempt, LOST):
+            if self._executor.cancel(job_id, attempt, CLAIM_LOST):
                 FAULTS.labels("worker", "claim_lost").inc()
                 log.error("Stopped an attempt whose claim was taken away", action="run.claim_lost", job_id=job_id)
 

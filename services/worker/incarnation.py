@@ -1,4 +1,4 @@
-"""Who holds a claim: the instance's lasting name, and the one process that is its present incarnation.
+"""Who holds a claim, or files: the instance's lasting name, and the one process that is its present incarnation.
 
 A worker that was killed and started again may end the leases of its own dead predecessor at once, instead of letting
 its schedules wait for them. That is safe only when the predecessor is surely gone, which is judged here: the same

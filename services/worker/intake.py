@@ -142,10 +142,11 @@ class Intake:
             return  # they stay in their queues
         for attempt in chosen:
             self._queues[attempt.due.task_type].popleft()
-        begun = []
+        begun, now = [], clock.monotonic()
         for attempt in chosen:
             if attempt.key in taken:
                 taken.discard(attempt.key)  # the same event twice in one batch starts once
+                attempt.claimed_monotonic = now
                 begun.append(attempt)
             else:
                 self._finished_at_once.append(attempt.record)  # somebody has started it, or it was cancelled

@@ -7,7 +7,9 @@ kept, the rest is thrown away), its end, the time limit and a request to cancel.
 import ctypes
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,10 @@ _TURN = 0.1
 """Seconds between two looks at the cancel request and the time limit."""
 _TAIL = 4_096
 """Bytes of output kept for the error."""
+_ENVELOPE = 1 << 20
+"""Bytes of an answer beside its result: the error, the list of artifacts."""
+_ROUNDS = 100
+"""Looks for children that escaped, until none is left: each may have made new ones meanwhile."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,10 +58,21 @@ class ChildRun:
 
     def run(self) -> Outcome:
         """Start the process and wait for the attempt's end; leaves nothing of it running."""
+        try:
+            scratch = tempfile.mkdtemp(prefix="run-")
+        except OSError as error:
+            return Failed(f"no folder for temporary files could be made: {error}", FailureReason.CRASHED)
+        try:
+            return self._run(scratch)
+        finally:
+            _end_orphans()
+            shutil.rmtree(scratch, ignore_errors=True)  # what cannot go now goes with the worker's own folder
+
+    def _run(self, scratch: str) -> Outcome:
         context = multiprocessing.get_context("forkserver")
         answer, answer_end = context.Pipe(duplex=False)
         output, output_end = context.Pipe(duplex=False)
-        process = context.Process(target=child_main, args=(self.call, answer_end, output_end), daemon=False)
+        process = context.Process(target=child_main, args=(self.call, answer_end, output_end, scratch), daemon=False)
         try:
             process.start()
         except OSError as error:
@@ -71,12 +88,11 @@ class ChildRun:
             process.close()
             answer.close()
             output.close()
-            _end_orphans()
 
     def _watch(self, process: ForkServerProcess, answer: Pipe, output: Pipe) -> Outcome:
         deadline = clock.monotonic() + self.timeout_seconds
         kill_at: float | None = None
-        tail = b""
+        tail, said = b"", b""
         waiting: list[Any] = [answer, output, process.sentinel]
         while True:
             ready = connection.wait(waiting, timeout=_TURN)
@@ -86,10 +102,15 @@ class ChildRun:
                 if not data:
                     waiting.remove(output)
             if answer in ready:
-                outcome = _answer(answer)
-                if outcome is not None:
-                    return Cancelled("") if self._stop.is_set() else outcome
-                waiting.remove(answer)
+                # Piece by piece: a child that writes half an answer must not hold this thread past the time limit.
+                data = _read(answer)
+                said += data
+                if said.endswith(b"\n"):
+                    return Cancelled("") if self._stop.is_set() else received(said)
+                if not data:
+                    waiting.remove(answer)  # it ended without an answer, or closed the pipe and goes on
+                if len(said) > self.call.result_bytes + _ENVELOPE:
+                    return Failed("the process answered without end", FailureReason.CRASHED)
             if process.sentinel in ready and answer not in ready:
                 return Cancelled("") if self._stop.is_set() else _crashed(process, tail)
             now = clock.monotonic()
@@ -131,23 +152,19 @@ class ProcessLane:
         ended(outcome)
 
 
-def _answer(answer: Pipe) -> Outcome | None:
+def _read(pipe: Pipe) -> bytes:
     try:
-        return received(answer.recv_bytes(64 << 20))
-    except (EOFError, OSError):
-        return None  # it ended without an answer
-
-
-def _read(output: Pipe) -> bytes:
-    try:
-        return os.read(output.fileno(), 1 << 16)
+        return os.read(pipe.fileno(), 1 << 16)
     except OSError:
         return b""
 
 
 def _crashed(process: ForkServerProcess, tail: bytes) -> Failed:
     code = process.exitcode
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+    if code is not None and code < 0:
+        how = f"was killed by signal {-code} ({signal.strsignal(-code)})"
+    else:
+        how = f"ended with exit code {code}"
     said = tail.decode(errors="replace").strip().splitlines()
     return Failed(f"the process {how}" + (f": {said[-1][:300]}" if said else ""), FailureReason.CRASHED)
 
@@ -158,8 +175,12 @@ def _signal_group(process: ForkServerProcess, number: int) -> None:
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
-        if process.is_alive():  # so young that it leads no group yet
-            os.kill(process.pid, number)
+        if not process.is_alive():
+            return
+        try:
+            os.kill(process.pid, number)  # so young that it leads no group yet
+        except ProcessLookupError:
+            return  # it ended, and the fork server reaped it, just now
 
 
 def _end_orphans() -> None:
@@ -167,11 +188,25 @@ def _end_orphans() -> None:
 
     Children in our own session are ours: a coroutine may have started a program.
     """
+    for _ in range(_ROUNDS):
+        if not [child for child in psutil.Process().children() if _has_escaped(child) and _ended(child)]:
+            return
+    log.error("Processes that a run left behind make new ones faster than they are killed", action="run.left_behind")
+
+
+def _has_escaped(child: psutil.Process) -> bool:
     ours = {_forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined]
-    for child in psutil.Process().children():
-        try:
-            if child.pid not in ours and os.getsid(child.pid) != os.getsid(0):
-                child.kill()
-                os.waitpid(child.pid, 0)
-        except (psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
-            continue  # ended and reaped meanwhile
+    try:
+        return child.pid not in ours and os.getsid(child.pid) != os.getsid(0)
+    except ProcessLookupError:
+        return False  # ended and reaped meanwhile
+
+
+def _ended(child: psutil.Process) -> bool:
+    """Whether it was there to be killed. What it had started becomes a child of ours and is found by the next look."""
+    try:
+        child.kill()
+        os.waitpid(child.pid, 0)
+    except (psutil.NoSuchProcess, ChildProcessError):
+        return False  # another run's thread was faster
+    return True

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from services.worker.attempt import Attempt, Cancelled, Failed, NotBegun, Outcome, Succeeded
 from services.worker.run_log import RunLog
 from shared import clock
+from shared.domain.job import FailureReason
 from shared.domain.retry import RetryPolicy, delay_before_next
 from shared.events.envelope import Message, ended_id, headers_of, started_id
 from shared.events.topics import RUNS_RESULTS
@@ -33,7 +34,12 @@ from shared.telemetry.metrics import FAULTS
 log = get_logger(__name__)
 
 _BATCH = 1_000
+_LARGEST = 900_000
+"""Bytes of an event that a broker takes with its usual limit of a mebibyte; a larger one would be refused for ever."""
 _RETRY_SECONDS = 0.5
+_OVERTAKEN_AFTER = 5.0
+"""Seconds a claim may wait for its beginning, well below the group's session timeout, until it is thought passed over.
+An event that comes twice starts once, so one too many does no harm."""
 
 
 class Results:
@@ -95,12 +101,17 @@ class Results:
             self._handed_back.append(attempt)
             return
         event_type, fields = self._end(attempt, outcome, clock.now())
+        message = self._end_message(attempt, event_type, fields)
+        if len((message.value or "").encode()) > _LARGEST:
+            sentence = "the run's end does not fit into a message: it leaves too many files"
+            outcome = Failed(sentence, FailureReason.ERROR, permanent=True)
+            event_type, fields = self._end(attempt, outcome, clock.now())
+            message = self._end_message(attempt, event_type, fields)
         will_retry = bool(fields.get("will_retry"))
         self._log.ended(attempt, outcome, will_retry=will_retry)
         if isinstance(outcome, Failed) and not will_retry:
             self._give_up(attempt, outcome)
-        event_id = ended_id(attempt.due.job_id, attempt.due.attempt, event_type.TYPE.split(".")[-2], "worker")
-        self._publish(self._message(attempt, event_type, event_id, fields), attempt, will_retry)
+        self._publish(message, attempt, will_retry)
 
     def drain(self, seconds: float) -> int:
         """Wait until everything is acknowledged and noted; returns how much is not."""
@@ -165,9 +176,20 @@ class Results:
         if batch and self._try(
             lambda connection: claims.hand_back(connection, self._worker, [one.key for one in batch])
         ):
-            for _ in batch:
+            for attempt in batch:
                 self._handed_back.popleft()  # its record is not finished: it comes again, here or elsewhere
+                if clock.monotonic() - attempt.claimed_monotonic > _OVERTAKEN_AFTER:
+                    self._send_again(attempt.record)
             self._settle(len(batch))
+
+    def _send_again(self, record: Record) -> None:
+        """This process stood still: its partition may have gone to another worker, who passed over what was claimed."""
+        while True:
+            try:
+                self._producer.send_bytes(record.topic, record.key, record.headers, record.value)
+                return
+            except QueueFull:
+                self._producer.poll(0.05)
 
     def _try(self, statement: Callable[[Connection], None]) -> bool:
         try:
@@ -182,6 +204,12 @@ class Results:
     def _settle(self, count: int) -> None:
         with self._count:
             self._unacknowledged -= count
+
+    def _end_message(self, attempt: Attempt, event_type: type[EventData], fields: dict[str, Any]) -> Message:
+        due = attempt.due
+        return self._message(
+            attempt, event_type, ended_id(due.job_id, due.attempt, event_type.TYPE.split(".")[-2], "worker"), fields
+        )
 
     def _message(self, attempt: Attempt, event_type: type[EventData], event_id: str, fields: dict[str, Any]) -> Message:
         """The event as a message. Thousands a second pass here: its fields skip the model, a test holds them to it."""

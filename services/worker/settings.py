@@ -17,6 +17,7 @@ class Settings(SharedSettings):
     worker_heartbeat_seconds: float = Field(default=5.0, gt=0)
     worker_grace_seconds: float = Field(default=8.0, ge=0, description="For running attempts after a stop signal.")
     worker_cancel_grace_seconds: float = Field(default=2.0, ge=0, description="Before a cancelled attempt is killed.")
+    worker_stuck_seconds: int = Field(default=30, ge=1, description="How long a coroutine may block all others.")
     worker_memory_limit_mb: int = Field(default=4096, ge=64, description="Address space of one child process.")
     worker_result_limit_bytes: int = Field(default=262_144, ge=1024)
     worker_artifact_limit_bytes: int = Field(default=1 << 30, ge=1024)

@@ -5,6 +5,7 @@ loop and must only wait, never compute. A plain function runs in a process of it
 """
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,6 +21,10 @@ from shared.domain.job import FailureReason
 from shared.events.types import Artifact
 from shared.kafka.producer import Producer
 from shared.storage.database import Database
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,80}/[A-Za-z0-9!#$&^_.+-]{1,80}(; ?[A-Za-z0-9=_-]{1,80})?")
+_MOST_FILES = 1_000
+"""Artifacts of one attempt: the event of its end lists them, and has to fit into one message."""
 
 
 class TaskError(Exception):
@@ -102,7 +107,11 @@ class TaskContext:
         return self.resources.database
 
     def save(self, name: str, source: Path | BinaryIO, media_type: str) -> Artifact:
-        """Store a file as this run's artifact."""
+        """Store a file as this run's artifact. Raises PermanentError, or ArtifactRefused for its name or size."""
+        if len(self.artifacts) >= _MOST_FILES:
+            raise PermanentError(f"a run may leave {_MOST_FILES} files: put them into an archive")
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise PermanentError(f"{media_type[:100]!r} is no media type such as text/csv")
         name = self.file_prefix + name
         artifact = self.resources.store.save(self.scheduled_for, self.job_id, self.attempt, name, source, media_type)
         self.artifacts.append(artifact)

@@ -9,6 +9,7 @@ from services.worker.incarnation import Incarnation
 from services.worker.intake import Intake
 from services.worker.registry import BUILT_IN_NAMES, handlers
 from services.worker.results import Results
+from services.worker.scratch import Scratch
 from services.worker.settings import Settings
 from services.worker.undertaker import Undertaker
 from shared.events.topics import RUNS_CONTROL, runs_due
@@ -48,6 +49,7 @@ class Worker:
     def __init__(self, settings: Settings, process: Process) -> None:
         instance = settings.instance_name
         me = Incarnation.current(instance)
+        self._scratch = Scratch.take(me)  # before the fork server starts, which leaves its socket in there
         known = handlers(settings.task_types)
         # A built-in type that nobody here handles is taken all the same: its jobs fail saying so.
         self._task_types = sorted(settings.task_types or (set(known) | BUILT_IN_NAMES))
@@ -166,3 +168,4 @@ class Worker:
         self._producer.flush(2.0)
         self._database.close()
         self._probes.stop()
+        self._scratch.remove()

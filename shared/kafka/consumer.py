@@ -176,10 +176,6 @@ class GroupConsumer:
             self._paused.discard(topic)
             self._consumer.resume(self._partitions_of({topic}))
 
-    def assignment(self) -> set[tuple[str, int]]:
-        """The partitions this member has now."""
-        return set(self._progress)
-
     def lag(self) -> dict[str, int]:
         """Messages not yet handed out, by topic, as far as the last fetch has told."""
         lags: dict[str, int] = {}

@@ -87,7 +87,7 @@ WITH lost AS (
     WHERE job_id = ANY(%(jobs)s::bigint[]) AND ended_at IS NULL AND lease_until < clock_timestamp()
 )
 SELECT c.job_id, c.attempt, c.schedule_id, c.scheduled_for, c.worker, c.begun_at, c.claimed_at,
-    j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds
+    j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds, j.status, j.attempt
 FROM lost JOIN run_claims AS c ON c.job_id = lost.job_id AND c.attempt = lost.attempt
 LEFT JOIN jobs AS j ON j.id = c.job_id AND j.scheduled_for = c.scheduled_for
 LEFT JOIN schedules AS s ON s.id = c.schedule_id
@@ -145,6 +145,8 @@ class LostRun(NamedTuple):
     max_attempts: int | None
     retry_first_seconds: float | None
     retry_cap_seconds: float | None
+    job_status: str | None
+    job_attempt: int | None
 
 
 def look(session: Session) -> Look:

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from services.worker.attempt import Cancelled, Failed, NotBegun, Succeeded, failure_of
+from services.worker.attempt import Cancelled, Failed, NotBegun, Succeeded
 from services.worker.child import Call, checked
+from services.worker.coroutines import raised
 from services.worker.process_lane import ChildRun
 from services.worker.task import Handler, Resources, TaskContext
 from shared.artifacts import ArtifactMissing
@@ -76,16 +77,8 @@ async def _in_coroutine(handler: Handler, context: TaskContext, parameters: Mapp
         if current is not None and current.cancelling():
             raise
         return Failed("the handler cancelled itself", FailureReason.ERROR)
-    except Exception as error:  # the boundary of foreign code: whatever it raises becomes the operation's outcome
-        log.warning(
-            "A handler raised in a batch",
-            exc_info=not isinstance(error, OSError),
-            action="run.raised",
-            schedule_id=context.schedule_id,
-            job_id=context.job_id,
-            error=str(error),
-        )
-        return replace(failure_of(error), artifacts=context.artifacts)
+    except BaseException as error:  # noqa: BLE001 - foreign code: whatever it raises becomes the operation's outcome
+        return raised(error, context)
 
 
 async def _in_process(handler: Handler, context: TaskContext, parameters: dict[str, Any]) -> Succeeded | Failed:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import threading
 import time
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import orjson
 import psutil
 import pytest
 
-from shared.events.types import RunCancelled, RunFailed, RunStarted, RunSucceeded
-from tests.integration.worker.bench_of_runs import Runs, WorkerProcess
+from shared.events.types import RunFailed, RunStarted, RunSucceeded
+from tests.integration.worker.bench_of_runs import Runs
 from tests.waiting import eventually
 
 
@@ -85,7 +82,7 @@ def test_a_second_process_under_the_same_name_ends_the_first_not_its_runs(runs: 
 
 def test_a_frozen_worker_stops_what_was_declared_lost(runs: Runs) -> None:
     worker = runs.worker(worker_lease_seconds="2", worker_heartbeat_seconds="0.5")
-    job = runs.due("wait", {"seconds": 600})
+    job = runs.due("wait", {"seconds": 600}, max_attempts=2)
     runs.started(job)
     os.kill(worker.pid, signal.SIGSTOP)
     try:
@@ -94,7 +91,8 @@ def test_a_frozen_worker_stops_what_was_declared_lost(runs: Runs) -> None:
         eventually(lambda: runs.query(ended), 10, "the lease has run out")
     finally:
         os.kill(worker.pid, signal.SIGCONT)
-    assert isinstance(runs.ended(job, 5), RunCancelled)
+    ended = runs.ended(job, 5)
+    assert (ended.reason, ended.will_retry) == ("worker_lost", True), "as the rescue says: the job is not cancelled"
     assert isinstance(runs.ended(runs.due("wait"), 15), RunSucceeded)
 
 
@@ -154,65 +152,53 @@ def test_two_workers_share_and_a_lost_one_is_replaced(runs: Runs, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_mixed_runs_under_random_kills_start_at_most_once_and_all_end(runs: Runs, tmp_path: Path) -> None:
-    sink = tmp_path / "sink"  # counts effects by itself: one line a start
-    chance = random.Random(7)
-    workers = [runs.worker(worker_grace_seconds="1") for _ in range(3)]
-    over = threading.Event()
-    disturbing = threading.Thread(target=_disturb, args=(workers, chance, over))
-    rescuing = threading.Thread(target=_rescue, args=(runs, over))
-    disturbing.start()
-    rescuing.start()
-    jobs = {}
-    try:
-        for number in range(200):
-            task_type = chance.choice(["wait", "wait", "compute", "noop", "fail"])
-            parameters = {"mark": str(sink)} if task_type in {"wait", "compute"} else {}
-            if task_type == "wait":
-                parameters["seconds"] = str(chance.random())
-            jobs[runs.due(task_type, dict(parameters), schedule_id=number % 20)] = task_type
-            time.sleep(0.05)
-    finally:
-        over.set()
-        disturbing.join(60)
-        rescuing.join(60)
-    for worker in workers:
-        worker.stop()
-        worker.start()
-        worker.wait_ready()
-    for job in jobs:
-        ended = partial(_has_ended, runs, job)
-        eventually(ended, 60, f"job {job} ends")
-    starts = [line.split()[0] for line in sink.read_text().splitlines()]
-    assert len(starts) == len(set(starts)), "an attempt had its effect twice"
-    for task_type in set(jobs.values()):
-        count = sum(1 for one in jobs.values() if one == task_type)
-        eventually(lambda: runs.committed(task_type) == count, 30, f"{task_type} is committed to the end")  # noqa: B023
+def test_a_handler_that_blocks_the_event_loop_is_named_and_the_worker_starts_anew(runs: Runs, tmp_path: Path) -> None:
+    mark = tmp_path / "blocking"
+    worker = runs.worker(worker_stuck_seconds="3", worker_grace_seconds="5", worker_cancel_grace_seconds="0.5")
+    waiting = runs.due("wait", {"seconds": 600}, max_attempts=2)
+    computing = runs.due("compute", {"seconds": 6})
+    for job in (waiting, computing):
+        runs.started(job)
+    blocking = runs.due("hostile_coroutine", {"how": "block", "mark": str(mark)}, max_attempts=3)
+    eventually(mark.exists)
+    too_late = runs.due("compute")
+    eventually(lambda: (too_late, 1) in runs.claims())
+    ended = runs.ended(blocking, 10)
+    assert (ended.reason, ended.will_retry) == ("crashed", False)
+    assert "blocked the worker's event loop at hostile_tasks.py:" in ended.error
+    assert worker.wait(25) == 1, "a code by which its supervisor starts it again"
+    beside = runs.ended(waiting, 1)
+    assert (beside.reason, beside.will_retry) == ("worker_lost", True)
+    assert isinstance(runs.ended(computing, 1), RunSucceeded), "a process of its own is not harmed"
+    assert (too_late, 1) not in runs.claims(), "what could not be begun is handed back"
+    assert f"job {blocking} failed: the handler blocked" in worker.text()
+    worker.start().wait_ready()
+    assert isinstance(runs.ended(too_late, 15), RunSucceeded)
+    eventually(lambda: all(claim["ended_at"] for claim in runs.claims().values()), 10)
 
 
-def _has_ended(runs: Runs, job: int) -> bool:
-    return bool(runs.of(job, (RunSucceeded, RunFailed))) or _is_lost(runs, job)
+@pytest.mark.slow
+def test_what_is_handed_back_after_another_worker_passed_over_it_is_run(runs: Runs, tmp_path: Path) -> None:
+    mark = tmp_path / "blocking"
+    first = runs.worker(worker_stuck_seconds="300", worker_lease_seconds="90", worker_grace_seconds="1")
+    runs.due("hostile_coroutine", {"how": "block", "mark": str(mark)})
+    eventually(mark.exists)
+    job = runs.due("wait")
+    eventually(lambda: (job, 1) in runs.claims(), 10, "claimed, and not begun: the loop is blocked")
+    os.kill(first.pid, signal.SIGSTOP)
+    runs.worker()
+    eventually(lambda: runs.committed("wait") == 1, 30, "the other worker has the partition, and found it claimed")
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.stop(30) == 0
+    assert isinstance(runs.ended(job, 15), RunSucceeded)
 
 
-def _is_lost(runs: Runs, job: int) -> bool:
-    """An attempt whose worker was killed: given to the rescue, which the dispatcher does in the whole system."""
-    lost = "SELECT 1 FROM run_claims WHERE job_id = %s AND (ended_at IS NOT NULL OR lease_until <= clock_timestamp())"
-    return bool(runs.query(lost, (job,)))
-
-
-def _disturb(workers: list[WorkerProcess], chance: random.Random, over: threading.Event) -> None:
-    while not over.wait(chance.uniform(0.5, 2.0)):
-        worker = chance.choice(workers)
-        if chance.random() < 0.6:
-            worker.kill()
-        else:
-            worker.stop()
-        worker.start()
-
-
-def _rescue(runs: Runs, over: threading.Event) -> None:
-    statement = (
-        "UPDATE run_claims SET ended_at = clock_timestamp() WHERE lease_until < clock_timestamp() AND ended_at IS NULL"
-    )
-    while not over.wait(1.0):
-        runs.query(statement)
+def test_a_worker_that_was_frozen_as_a_whole_blames_no_handler(runs: Runs) -> None:
+    worker = runs.worker(worker_stuck_seconds="2", worker_lease_seconds="60")
+    job = runs.due("wait", {"seconds": 6})
+    runs.started(job)
+    os.kill(worker.pid, signal.SIGSTOP)
+    time.sleep(4)  # the frozen time itself
+    os.kill(worker.pid, signal.SIGCONT)
+    assert isinstance(runs.ended(job, 15), RunSucceeded)
+    assert worker.get("/livez")[0] == 200

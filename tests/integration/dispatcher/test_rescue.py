@@ -63,6 +63,22 @@ def test_a_lost_worker_is_a_failure_that_is_retried(ledger: Ledger, dispatchers:
     assert claims == [(1, True, True), (3, True, False)]
 
 
+def test_the_claim_of_an_attempt_whose_end_is_known_is_closed_without_a_word(
+    ledger: Ledger, dispatchers: Dispatchers
+) -> None:
+    """Nobody marks the claims of workers elsewhere ended, nor those of one that died after its result was taken."""
+    _, done = _job(ledger, "succeeded")
+    _, again = _job(ledger, "retrying", next="tomorrow")
+    for job in (done, again):
+        ledger.run(CLAIM, {"id": job})
+    dispatcher = dispatchers.start()
+    claims = "SELECT job_id, will_retry FROM run_claims WHERE ended_at IS NOT NULL ORDER BY job_id"
+    eventually(lambda: ledger.run(claims) == [(done, False), (again, True)], 15)
+    eventually(ledger.outbox_empty)
+    assert not _results(dispatchers, done) + _results(dispatchers, again)
+    assert "lost its worker" not in dispatcher.log
+
+
 def test_a_job_nobody_starts_ends_and_cannot_be_started(ledger: Ledger, dispatchers: Dispatchers) -> None:
     _, job = _job(ledger, "queued", never="now")
     _, waiting = _job(ledger, "queued", never="tomorrow")

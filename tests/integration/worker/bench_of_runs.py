@@ -80,6 +80,17 @@ class WorkerProcess:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self, seconds: float) -> int:
+        """Until it has ended by itself; returns the exit code."""
+        assert self._process is not None
+        code = self._process.wait(seconds)
+        self._process = None
+        return code
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -120,8 +131,15 @@ class Runs:
             self.kafka, self.prefix, [runs_due(name) for name in task_types], partitions=partitions, replication=1
         )
 
-    def worker(self, *, ready: bool = True, instance: str | None = None, **settings: str) -> WorkerProcess:
-        """Start a worker; settings as in its environment, without the prefix."""
+    def worker(
+        self,
+        *,
+        ready: bool = True,
+        instance: str | None = None,
+        plug_ins: dict[str, str] | None = None,
+        **settings: str,
+    ) -> WorkerProcess:
+        """Start a worker; settings as in its environment, without the prefix. `plug_ins`: see `installed`."""
         number = len(self.workers)
         environment = {
             "COMMANDCENTER_DATABASE_URL": self.database_url,
@@ -131,7 +149,7 @@ class Runs:
             "COMMANDCENTER_WORKER_PORT": str(free_ports(1)[0]),
             "COMMANDCENTER_HOME": str(self.home),
             "COMMANDCENTER_INSTANCE": instance or f"worker-{number}",
-            "PYTHONPATH": installed(self.home / "plugged-in"),
+            "PYTHONPATH": installed(self.home / "plugged-in", plug_ins),
             **{f"COMMANDCENTER_{name.upper()}": value for name, value in settings.items()},
         }
         worker = WorkerProcess(environment, self.home / f"worker-{number}.log")
@@ -281,14 +299,21 @@ def runs_on(kafka: str, prefix: str, database_url: str, home: Path) -> Iterator[
         runs.close()
 
 
-PLUG_INS = ("noop", "wait", "stubborn", "compute", "fail", "hostile")
+PLUG_INS = {
+    "plug_in": ("noop", "wait", "stubborn", "compute", "fail"),
+    "hostile_tasks": ("hostile", "hostile_coroutine"),
+}
 
 
-def installed(folder: Path, *names: str) -> str:
-    """Install the plug-ins of `plug_in.py` as a team's package would be: by an entry point. Returns the PYTHONPATH."""
+def installed(folder: Path, points: dict[str, str] | None = None) -> str:
+    """Install plug-ins as a team's package would be: by entry points (name → `module:function`; default ours).
+
+    Returns the PYTHONPATH.
+    """
     about = folder / "a_teams_tasks-1.0.dist-info"
     about.mkdir(parents=True, exist_ok=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: a-teams-tasks\nVersion: 1.0\n")
-    lines = [f"{name} = tests.integration.worker.plug_in:{name}" for name in names or PLUG_INS]
+    ours = {name: f"tests.integration.worker.{module}:{name}" for module, names in PLUG_INS.items() for name in names}
+    lines = [f"{name} = {place}" for name, place in (points or ours).items()]
     (about / "entry_points.txt").write_text("[commandcenter.tasks]\n" + "\n".join(lines) + "\n")
     return f"{folder}{os.pathsep}{PROJECT_ROOT}"

@@ -1,12 +1,9 @@
-"""A team's own task types, well-behaved and hostile, plugged into real workers by an entry point (see `installed`)."""
+"""A team's own task types, plugged into real workers by an entry point (see `installed`)."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ class Nothing(BaseModel):
     how: str = ""
 
 
-def _mark(parameters: Nothing, text: str) -> None:
+def leave_mark(parameters: Nothing, text: str) -> None:
     if parameters.mark:
         with Path(parameters.mark).open("a") as file:
             file.write(f"{text}\n")
@@ -40,7 +37,7 @@ async def noop(_context: TaskContext, _parameters: Nothing) -> dict[str, Any]:
 @task("wait", Nothing, concurrency=50)
 async def wait(context: TaskContext, parameters: Nothing) -> dict[str, Any]:
     """Wait, as one does for a network."""
-    _mark(parameters, f"{context.job_id} {context.attempt}")
+    leave_mark(parameters, f"{context.job_id} {context.attempt}")
     await asyncio.sleep(parameters.seconds)
     return {"waited": parameters.seconds}
 
@@ -60,7 +57,7 @@ async def stubborn(_context: TaskContext, parameters: Nothing) -> dict[str, Any]
 @task("compute", Nothing, concurrency=2)
 def compute(context: TaskContext, parameters: Nothing) -> dict[str, Any]:
     """Keep a process busy."""
-    _mark(parameters, f"{context.job_id} {context.attempt} {os.getpid()}")
+    leave_mark(parameters, f"{context.job_id} {context.attempt} {os.getpid()}")
     time.sleep(parameters.seconds)
     return {"pid": os.getpid()}
 
@@ -77,36 +74,3 @@ async def fail(_context: TaskContext, parameters: Nothing) -> dict[str, Any]:
             raise TemporaryError("come back later", retry_after=timedelta(seconds=90))
         case _:
             raise RuntimeError("something unforeseen")
-
-
-@task("hostile", Nothing, concurrency=4)
-def hostile(_context: TaskContext, parameters: Nothing) -> dict[str, Any]:
-    """Do what a worker must survive."""
-    match parameters.how:
-        case "exit":
-            sys.exit(3)
-        case "hard_exit":
-            os._exit(7)
-        case "kill_parent_group":
-            os.killpg(os.getpgid(0), signal.SIGKILL)
-        case "ignore_cancel":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            _mark(parameters, str(os.getpid()))
-            time.sleep(600)
-        case "leak":
-            held = []
-            while True:
-                held.append(bytearray(64 << 20))
-        case "print":
-            line = b"x" * (1 << 20)
-            for _ in range(1024):
-                os.write(1, line)
-            return {"printed": "a gigabyte"}
-        case "fork":
-            _mark(parameters, str(subprocess.Popen(["sleep", "600"]).pid))
-            _mark(parameters, str(subprocess.Popen(["setsid", "sleep", "601"]).pid))
-        case "large":
-            return {"text": "x" * 1_000_000}
-        case "wrong":
-            return "no object"  # type: ignore[return-value]
-    return {}

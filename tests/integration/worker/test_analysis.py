@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from jsonschema import Draft4Validator
 
 from deploy.local.settings import PROJECT_ROOT
@@ -137,10 +138,18 @@ def test_nothing_of_a_repository_is_executed_or_decides_what_is_found(runs: Runs
             "app.py": "eval(input())\nimport os\n",
             ".bandit": "[bandit]\nskips = B307\nexclude = *\n",
             "ruff.toml": 'exclude = ["*"]\n',
+            ".ruff.toml": 'extend = "/etc/passwd"\n',
+            "setup.cfg": "[bandit]\nskips: B307\n",
+            "pyproject.toml": '[tool.ruff]\nexclude = ["*"]\n[tool.bandit]\nskips = ["B307"]\n',
+            ".secrets.baseline": "{",
+            "ruff": "#!/bin/sh\ntouch {marker}\n".replace("{marker}", str(marker)),
             "bandit/__init__.py": evil,
             "bandit/__main__.py": evil,
             "yaml.py": evil,
             "sitecustomize.py": evil,
+            "usercustomize.py": evil,
+            "conftest.py": evil,
+            "evil.pth": f"import os; os.system('touch {marker}')\n",
             "setup.py": evil,
             ".gitattributes": "*.py filter=evil diff=evil\n",
             ".gitmodules": f'[submodule "s"]\n\tpath = s\n\turl = ext::sh -c "touch {marker}"\n',
@@ -151,8 +160,11 @@ def test_nothing_of_a_repository_is_executed_or_decides_what_is_found(runs: Runs
     git(source, "add", "-f", "link.py")
     git(source, "commit", "--quiet", "-m", "link")
     git(source, "config", "filter.evil.smudge", f"touch {marker}")
-    git(source, "config", "uploadpack.packObjectsHook", f"touch {marker}; exec")
-    for hook in ("post-checkout", "pre-receive", "post-upload-pack"):
+    # What the source's own configuration would have its commands run, were it asked.
+    for name in ("uploadpack.packObjectsHook", "core.fsmonitor", "core.sshCommand", "core.alternateRefsCommand"):
+        git(source, "config", name, f"touch {marker}; exec")
+    git(source, "config", "core.hooksPath", ".")
+    for hook in ("post-checkout", "pre-receive", "post-upload-pack", "reference-transaction", "post-index-change"):
         (source / ".git" / "hooks" / hook).write_text(f"#!/bin/sh\ntouch {marker}\n")
         (source / ".git" / "hooks" / hook).chmod(0o755)
     runs.worker()
@@ -164,6 +176,43 @@ def test_nothing_of_a_repository_is_executed_or_decides_what_is_found(runs: Runs
     # The link became a file that holds a path, which is no Python; following it would have found the eval outside.
     sarif = orjson.loads(artifact(runs, ended, "analysis.sarif"))
     assert _rules_at(sarif, "link.py") == {"invalid-syntax"}
+
+
+def test_a_source_that_lacks_objects_has_nobody_fetch_them(runs: Runs, tmp_path: Path) -> None:
+    """A partial clone would fetch on demand, by a program that its own configuration names."""
+    source, marker = tmp_path / "partial", tmp_path / "executed"
+    repository(source, {"app.py": "eval(input())\n"})
+    blob = git(source, "rev-parse", "HEAD:app.py")
+    (source / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    for name, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": str(tmp_path / "elsewhere"),
+        "remote.origin.uploadpack": f"touch {marker}; exec git-upload-pack",
+    }.items():
+        git(source, "config", name, value)
+    runs.worker()
+    ended = runs.ended(runs.due("analysis", {"repository_id": register(runs, str(source))}), 60)
+    assert isinstance(ended, RunFailed)
+    assert "git failed" in ended.error
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".git", ".GIT"])
+def test_no_tree_leads_out_of_its_folder(runs: Runs, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "escaping"
+    repository(source, {"hooks/post-checkout": "#!/bin/sh\n"})
+    inner = bytes.fromhex(git(source, "rev-parse", "HEAD^{tree}"))
+    raw = tmp_path / "tree"
+    raw.write_bytes(b"40000 " + name.encode() + b"\0" + inner)
+    tree = git(source, "hash-object", "-t", "tree", "--literally", "-w", str(raw))
+    git(source, "update-ref", "refs/heads/trunk", git(source, "commit-tree", tree, "-m", "out"))
+    runs.worker()
+    ended = runs.ended(runs.due("analysis", {"repository_id": register(runs, str(source))}, max_attempts=3), 60)
+    assert isinstance(ended, RunFailed)
+    assert "invalid path" in ended.error
+    assert ended.will_retry is False
 
 
 def _rules_at(sarif: dict[str, Any], path: str) -> set[str]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import socket
-import subprocess
-import sys
 import tracemalloc
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -15,51 +11,19 @@ from typing import Any, cast
 
 import pytest
 
-from deploy.local.ports import free_ports
 from shared.artifacts import ArtifactMissing, ArtifactRefused, ArtifactStore
-from tests.waiting import eventually
+from shared.events.types import RunSucceeded
+from tests.integration.worker.bench_of_runs import Runs
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """A real S3 server's address; a process of its own, so that its memory is not taken for ours."""
-    port = free_ports(1)[0]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: _listens(port), 30, "the S3 server listens")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     if request.param == "folder":
         return ArtifactStore(str(tmp_path / "store"), max_bytes=50_000_000)
-    import boto3  # type: ignore[import-untyped]
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": request.getfixturevalue("s3_server"),
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    bucket = f"artifacts-{abs(hash(tmp_path)) % 10**8}"
-    boto3.client("s3").create_bucket(Bucket=bucket)
-    return ArtifactStore(f"s3://{bucket}/commandcenter", max_bytes=50_000_000)
+    url = request.getfixturevalue("s3_bucket")
+    return ArtifactStore(f"{url}/commandcenter", max_bytes=50_000_000)
 
 
 def test_files_come_back_as_they_went(store: ArtifactStore, tmp_path: Path) -> None:
@@ -109,3 +73,15 @@ def test_whole_days_expire(store: ArtifactStore) -> None:
     with pytest.raises(ArtifactMissing):
         store.open(DAY.replace(day=2), 2, 1, "report.csv")
     assert b"".join(store.open(DAY.replace(day=3), 3, 1, "report.csv")) == b"x"
+
+
+def test_a_workers_runs_leave_their_files_in_s3(runs: Runs, s3_bucket: str) -> None:
+    runs.worker(artifacts_url=f"{s3_bucket}/commandcenter")
+    ended = runs.ended(runs.due("export", {"format": "json", "report_type": "schedules"}), 30)
+    assert isinstance(ended, RunSucceeded)
+    (artifact,) = ended.artifacts
+    stored = ArtifactStore(f"{s3_bucket}/commandcenter").open(ended.scheduled_for, ended.job_id, 1, artifact.name)
+    content = b"".join(stored)
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (artifact.size, artifact.sha256)
+    assert artifact.media_type == "application/json"
+    assert not (runs.home / "artifacts").exists()

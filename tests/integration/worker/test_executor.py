@@ -1,8 +1,7 @@
-"""What handlers may do to a worker: fail, hang, crash, leak, fork, shout; and how runs are stopped."""
+"""How runs end: by retry, cancellation, time limit; and that no type delays another. Hostile runs: test_hostile.py."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import psutil
@@ -80,35 +79,11 @@ def test_time_limits_hold_for_coroutines_and_processes(ready: Runs) -> None:
         assert ended.error == "the run took longer than 1 s"
 
 
-def test_hostile_handlers_cannot_take_the_worker_with_them(ready: Runs, tmp_path: Path) -> None:
-    mark = tmp_path / "pids"
-    expected = {
-        "exit": ("crashed", "called exit (3)"),
-        "hard_exit": ("crashed", "exit code 7"),
-        "kill_parent_group": ("crashed", "killed by signal 9"),
-        "leak": ("crashed", "more memory"),
-        "large": ("error", "bytes"),
-        "wrong": ("error", "not an object"),
-    }
-    jobs = {how: ready.due("hostile", {"how": how}) for how in expected}
-    fine = {
-        "print": ready.due("hostile", {"how": "print"}),
-        "fork": ready.due("hostile", {"how": "fork", "mark": str(mark)}),
-    }
-    beside = ready.due("wait", {"seconds": 0.1})
-    assert isinstance(ready.ended(beside), RunSucceeded)
-    for how, job in jobs.items():
-        ended = ready.ended(job, 40)
-        assert isinstance(ended, RunFailed), how
-        assert ended.reason == expected[how][0], (how, ended)
-        assert expected[how][1] in ended.error, (how, ended.error)
-    for how, job in fine.items():
-        assert isinstance(ready.ended(job, 60), RunSucceeded), how
-    left = [int(pid) for pid in mark.read_text().split()]
-    eventually(lambda: not [pid for pid in left if _lives(pid)], what="children of a run are gone with it")
-    assert isinstance(ready.ended(ready.due("compute")), RunSucceeded)
-    assert ready.workers[0].get("/livez")[0] == 200
-    assert psutil.Process(ready.workers[0].pid).memory_info().rss < 400 << 20
+def test_short_runs_are_not_taken_for_lost_when_they_end_just_then(ready: Runs) -> None:
+    jobs = [ready.due("compute") for _ in range(300)]
+    for job in jobs:
+        ended = ready.ended(job, 60)
+        assert isinstance(ended, RunSucceeded), ended
 
 
 def test_one_slow_type_never_delays_another(ready: Runs) -> None:
@@ -125,10 +100,3 @@ def test_one_slow_type_never_delays_another(ready: Runs) -> None:
         ready.cancel(job)
     for job in queued:
         assert isinstance(ready.ended(job, 30), RunSucceeded)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and os.getpgid(pid) >= 0
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return False

@@ -8,8 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import orjson
+from datetime import UTC, datetime
 
 from deploy.local.ports import free_ports
 from deploy.local.settings import PROJECT_ROOT
@@ -19,10 +18,13 @@ from tests.waiting import eventually
 
 
 @contextmanager
-def external(runs: Runs, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def external(runs: Runs, api: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """The example that serves at least once; given the api, the one that claims, with a lease of five seconds."""
+    script = "external_worker.py" if api is None else "external_worker_claiming.py"
+    command = [sys.executable, str(PROJECT_ROOT / "examples" / script), runs.kafka, "render"]
     process = subprocess.Popen(
-        [sys.executable, str(PROJECT_ROOT / "examples" / "external_worker.py"), runs.kafka, "render", *arguments],
-        env={**os.environ, "COMMANDCENTER_TOPIC_PREFIX": runs.prefix},
+        command if api is None else [*command, api],
+        env={**os.environ, "COMMANDCENTER_TOPIC_PREFIX": runs.prefix, "LEASE_SECONDS": "5"},
     )
     try:
         yield process
@@ -79,28 +81,53 @@ def test_it_answers_what_it_is_asked_at_least_once(runs: Runs) -> None:
 
 def test_with_claims_it_starts_an_attempt_at_most_once(runs: Runs) -> None:
     runs.topics("render")
-    jobs = []
-    for _ in range(2):
-        job = runs.due("render", {"template": "a page"}, schedule_id=7)
-        runs.query(
-            "INSERT INTO jobs (id, schedule_id, schedule_version, project_id, task_type, trigger, status,"
-            " scheduled_for) VALUES (%s, 7, 1, 1, 'render', 'manual', 'queued', now())",
-            (job,),
-        )
-        jobs.append(job)
+    taken, ours = _job(runs), _job(runs)
     # Somebody has started the first one already.
     runs.query(
         "INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, lease_until)"
         " VALUES (%s, 1, 7, now(), 'another', now() + interval '1 minute')",
-        (jobs[0],),
+        (taken,),
     )
     with api(runs) as url, external(runs, url):
-        assert isinstance(runs.ended(jobs[1], 30), RunSucceeded)
-        assert not runs.of(jobs[0], (RunSucceeded, RunFailed))
-        holder = runs.claims()[(jobs[1], 1)]["worker"]
-        assert "external-worker" in holder
-        heartbeat = f"{url}/api/v1/jobs/{jobs[1]}/attempts/1/heartbeat"
-        body = orjson.dumps({"worker": "external-worker", "lease_seconds": 60})
-        request = urllib.request.Request(heartbeat, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            assert answer.status == 200
+        assert isinstance(runs.ended(ours, 30), RunSucceeded)
+        assert not runs.of(taken, (RunSucceeded, RunFailed))
+        assert "external-worker" in runs.claims()[(ours, 1)]["worker"]
+
+
+def test_heartbeats_keep_its_claim_and_a_crash_repeats_nothing(runs: Runs) -> None:
+    runs.topics("render")
+    slow = _job(runs, seconds=8)
+    with api(runs) as url:
+        with external(runs, url):
+            ended = runs.ended(slow, 30)
+            assert isinstance(ended, RunSucceeded)
+            assert ended.duration_seconds is not None
+            assert ended.duration_seconds > 5, "longer than the lease"
+            assert runs.claims()[(slow, 1)]["lease_until"] > ended.finished_at
+            crashing = _job(runs, seconds=600)
+            eventually(lambda: (crashing, 1) in runs.claims(), 10)
+        eventually(
+            lambda: runs.claims()[(crashing, 1)]["lease_until"] < datetime.now(UTC), 10, "for the rescue to take"
+        )
+        with external(runs, url):  # the same event again: somebody has started it
+            assert isinstance(runs.ended(_job(runs), 60), RunSucceeded)
+        assert not runs.of(crashing, (RunSucceeded, RunFailed))
+
+
+def test_it_stops_working_on_what_has_been_taken_away(runs: Runs) -> None:
+    runs.topics("render")
+    job = _job(runs, seconds=600)
+    with api(runs) as url, external(runs, url) as process:
+        eventually(lambda: (job, 1) in runs.claims(), 30)
+        runs.query("UPDATE run_claims SET ended_at = now()")  # as the rescue does
+        assert process.wait(5) == 1
+    assert not runs.of(job, (RunSucceeded, RunFailed))
+
+
+def _job(runs: Runs, seconds: float = 0.0) -> int:
+    """A due run whose job the api knows."""
+    ((job,),) = runs.query(
+        "INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for)"
+        " VALUES (7, 1, 1, 'render', 'manual', 'queued', clock_timestamp()) RETURNING id"
+    )
+    return runs.due("render", {"template": "a page", "seconds": seconds}, job_id=job)

@@ -6,9 +6,23 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.worker.attempt import Attempt, Cancelled, Failed, Outcome, Succeeded, received, sent
+from services.worker.attempt import (
+    Attempt,
+    Cancelled,
+    Failed,
+    Outcome,
+    Succeeded,
+    failure_of,
+    received,
+    sent,
+    unfit,
+    words,
+)
 from services.worker.results import Results
+from services.worker.task import TemporaryError
 from shared.domain.job import FailureReason
 from shared.events.envelope import decode
 from shared.events.types import Artifact, EventData, RunCancelled, RunDue, RunFailed, RunStarted, RunSucceeded
@@ -98,7 +112,33 @@ def test_an_outcome_survives_the_way_out_of_a_child_process(outcome: Succeeded |
 
 
 def test_whatever_else_comes_out_of_a_child_process_is_a_failure() -> None:
-    for data in (b"", b"\x80\x04", b"[]", b"{}", b'{"artifacts": 5}', b'{"artifacts": [], "error": "x"}'):
+    wrong_retry = b'{"artifacts": [], "result": null, "error": "x", "reason": "", "permanent": 0, "retry_after": 1e99}'
+    pieces = (b"", b"\x80\x04", b"[]", b"{}", b'{"artifacts": 5}', b'{"artifacts": [], "error": "x"}', wrong_retry)
+    for data in (*pieces, b'{"artifacts": [], "result": "no object"}'):
         failed = received(data)
         assert isinstance(failed, Failed)
         assert failed.reason == FailureReason.CRASHED
+
+
+@given(text=st.text(st.characters()), most=st.integers(1, 100))
+def test_foreign_words_can_be_carried_by_anything(text: str, most: int) -> None:
+    carried = words(text, most)
+    assert len(carried) <= most
+    carried.encode()
+    assert words(carried, most) == carried
+    if all(not 0xD800 <= ord(one) < 0xE000 for one in text):
+        assert carried == text[:most], "what is text is kept"
+
+
+def test_a_failure_keeps_its_meaning_when_its_result_cannot_be_carried() -> None:
+    error = TemporaryError("busy", retry_after=timedelta(seconds=9), result={"a": "\ud800"})
+    failed = failure_of(error, 100)
+    assert (failed.permanent, failed.retry_after, failed.result) == (False, timedelta(seconds=9), None)
+    assert failed.error.startswith("busy (the result is no JSON")
+    kept = TemporaryError("busy", result={"a": 1})
+    assert failure_of(kept, 100).result == {"a": 1}
+
+
+@pytest.mark.parametrize("result", [{"a": float("nan")}, {"when": NOW}, {}])
+def test_results_that_json_can_carry(result: dict[str, object]) -> None:
+    assert unfit(result, 100) is None

@@ -23,6 +23,7 @@ COLOURS = {
     "note": "#24507f",
     "none": "#b9bec7",
 }
+_LEVELS = {"none": "other"}
 _INK, _GRID = "#3a4250", "#e6e9ee"
 _MOST_LABELS = 12
 
@@ -76,8 +77,9 @@ def _rate(report: Report) -> "Figure":
 
 def _levels(report: Report) -> "Figure":
     figure, axes = _canvas()
-    names = [name for name, _ in report.levels]
-    bars = axes.bar(names, [count for _, count in report.levels], color=[COLOURS[name] for name in names], width=0.55)
+    levels = [(name, count) for name, count in report.levels if count or name != "none"]
+    colours = [COLOURS[name] for name, _ in levels]
+    bars = axes.bar([_LEVELS.get(name, name) for name, _ in levels], [n for _, n in levels], color=colours, width=0.55)
     axes.bar_label(bars, fmt="{:,.0f}", fontsize=9, color=_INK, padding=2)
     _whole_numbers(axes)
     axes.margins(y=0.15)

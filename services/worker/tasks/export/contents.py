@@ -54,17 +54,17 @@ SCHEDULE_COLUMNS = (
     Column("task_type", "Task type", weight=1.6),
     Column("when", "When", weight=1.4),
     Column("timezone", "Timezone", wide=True),
-    Column("enabled", "Enabled", weight=0.8),
+    Column("enabled", "Enabled", weight=0.95),
     Column("succeeded", "Succeeded", Kind.NUMBER, 1.1),
     Column("failed", "Failed", Kind.NUMBER, 0.8),
     Column("cancelled", "Cancelled", Kind.NUMBER, wide=True),
     Column("skipped", "Skipped", Kind.NUMBER, 1.0),
     Column("success_rate", "Success rate", Kind.PERCENT, 0.9),
     Column("average_seconds", "Average run", Kind.SECONDS, 1.0),
-    Column("last_run_at", "Last run", Kind.INSTANT, 1.4),
+    Column("last_run_at", "Last run", Kind.INSTANT, 1.8),
     Column("last_status", "Last status", Kind.STATUS, 1.0),
     Column("last_error", "Last error", wide=True),
-    Column("next_run_at", "Next run", Kind.INSTANT, 1.4),
+    Column("next_run_at", "Next run", Kind.INSTANT, 1.8),
 )
 FINDING_COLUMNS = (
     Column("repository", "Repository", weight=1.3),
@@ -100,7 +100,7 @@ _ATTENTION_COLUMNS = (
     Column("last_error", "Last error", weight=3.0),
 )
 _FAILURE_COLUMNS = (
-    Column("scheduled_for", "Scheduled for", Kind.INSTANT, 1.3),
+    Column("scheduled_for", "Scheduled for", Kind.INSTANT, 1.75),
     Column("job_id", "Job", Kind.ID, 0.7),
     Column("schedule", "Schedule", weight=2.0),
     Column("task_type", "Task type", weight=1.6),

@@ -49,7 +49,8 @@ def measured(world: World, form: str, report_type: str) -> tuple[dict[str, Any],
         ("csv", "runs"),
         ("json", "findings"),
         ("sarif", "findings"),
-        *(pytest.param(form, "runs", marks=pytest.mark.slow) for form in ("xlsx", "html", "pdf")),
+        *(pytest.param(form, "runs", marks=pytest.mark.slow) for form in ("xlsx", "html", "pdf", "markdown")),
+        *(pytest.param(form, "findings", marks=pytest.mark.slow) for form in ("xlsx", "pdf")),
     ],
 )
 def test_memory_does_not_follow_the_rows(large: World, form: str, report_type: str) -> None:

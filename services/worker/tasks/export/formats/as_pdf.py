@@ -5,6 +5,7 @@ outside is escaped: reportlab's paragraphs are markup that could name files and 
 """
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.sax.saxutils import escape
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 2_000
 _FRAME = 6  # points that reportlab keeps free inside the margins
-_MOST_TEXT = 300
-"""Characters of a cell: one cell must never be higher than a page."""
+_MOST_TEXT, _MOST_IN_NARROW = 300, 100
+"""Characters of a cell, and of one in a narrow column: a cell must never be higher than a page."""
+_NARROW = 2.5
+_HEADING = 60
+"""Points that a table's heading and note take."""
+CHINESE, JAPANESE, KOREAN = EAST_ASIAN = ("STSong-Light", "HeiseiKakuGo-W5", "HYGothic-Medium")
+_KANA, _HANGUL = re.compile("[\u3040-\u30ff]"), re.compile("[\u1100-\u11ff\uac00-\ud7af]")
+_EAST_ASIAN = re.compile("[\u1100-\u11ff\uac00-\ud7af]+|[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]+")
 _INK, _QUIET, _LINE, _TINT, _ACCENT = "#232a35", "#667085", "#dfe3ea", "#f5f7fa", "#24507f"
 _STATUS = {"failed": COLOURS["failed"], "error": COLOURS["failed"], "succeeded": COLOURS["succeeded"]}
 _RIGHT = {Kind.NUMBER, Kind.PERCENT, Kind.SECONDS}
@@ -53,15 +60,22 @@ def write(report: Report, stream: BinaryIO) -> int:
 
 
 def _fonts() -> None:
-    """DejaVu, which comes with matplotlib: it knows Greek and Cyrillic, which PDF's own fonts do not."""
+    """DejaVu, which comes with matplotlib: it knows Greek and Cyrillic, which PDF's own fonts do not.
+
+    For what it lacks, the names of the East Asian fonts that PDF readers bring along.
+    """
     import matplotlib as mpl
     from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.cidfonts import UnicodeCIDFont
     from reportlab.pdfbase.ttfonts import TTFont
 
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     for name, file in (("Report", "DejaVuSans.ttf"), ("Report-Bold", "DejaVuSans-Bold.ttf")):
         if name not in pdfmetrics.getRegisteredFontNames():
             pdfmetrics.registerFont(TTFont(name, str(folder / file)))
+    for name in EAST_ASIAN:
+        if name not in pdfmetrics.getRegisteredFontNames():
+            pdfmetrics.registerFont(UnicodeCIDFont(name))
 
 
 class _Layout:
@@ -99,21 +113,21 @@ class _Layout:
         from reportlab.platypus import Paragraph, Spacer
 
         head = self._report.head
-        facts = [f"Project <b>{escape(head.project)}</b>"]
+        facts = [f"Project <b>{written(head.project)}</b>"]
         if head.repository:
-            facts.append(f"Repository <b>{escape(head.repository)}</b>")
+            facts.append(f"Repository <b>{written(head.repository)}</b>")
         story: list[Any] = [
             Paragraph(escape(head.title), self._title),
             Paragraph(" · ".join(facts), self._facts),
             Paragraph(f"Period <b>{period_text(head.since, head.until)}</b>", self._facts),
             Paragraph(
-                f"Made {shown(head.made_at, Kind.INSTANT)} UTC for the schedule “{escape(head.schedule)}”", self._facts
+                f"Made {shown(head.made_at, Kind.INSTANT)} UTC for the schedule “{written(head.schedule)}”", self._facts
             ),
             Spacer(1, 10),
             self._figures(),
         ]
         story.append(Spacer(1, 8))
-        story.extend(Paragraph(escape(note), self._note) for note in self._report.notes)
+        story.extend(Paragraph(written(note), self._note) for note in self._report.notes)
         story.extend(self._charts())
         count = 0
         for table in self._report.tables:
@@ -184,11 +198,13 @@ class _Layout:
             count += 1
             if count <= MOST_ROWS:
                 lines.append([self._paragraph(row[at], column) for at, column in zip(places, columns, strict=True)])
-        flowables: list[Any] = [CondPageBreak(90), Paragraph(escape(table.title), self._heading)]
+        flowables: list[Any] = [Paragraph(escape(table.title), self._heading)]
         if table.note:
             flowables.append(Paragraph(escape(table.note), self._note))
         if not lines:
-            return [*flowables, Paragraph(escape(table.empty), self._note)], 0
+            return [CondPageBreak(_HEADING), *flowables, Paragraph(escape(table.empty), self._note)], 0
+        _, first_row = self._grid(columns, lines[:1]).wrap(self._width, 0)
+        flowables.insert(0, CondPageBreak(_HEADING + first_row))  # no heading without a row below it
         flowables.append(self._grid(columns, lines))
         if count > MOST_ROWS:
             rest = f"The first {MOST_ROWS:,} of {count:,} rows. All of them: export as CSV, JSON or XLSX."
@@ -198,10 +214,8 @@ class _Layout:
     def _paragraph(self, value: Cell, column: Column) -> Any:
         from reportlab.platypus import Paragraph
 
-        words = shown(value, column.kind)
-        if len(words) > _MOST_TEXT:
-            words = words[: _MOST_TEXT - 1] + "…"
-        words = escape("".join(one if one.isprintable() else " " for one in words))
+        words, most = shown(value, column.kind), _MOST_IN_NARROW if column.weight < _NARROW else _MOST_TEXT
+        words = written(words if len(words) <= most else words[: most - 1] + "…")
         if column.kind is Kind.STATUS and value in _STATUS:
             words = f'<font color="{_STATUS[str(value)]}">{words}</font>'
         return Paragraph(words, self._cell_right if column.kind in _RIGHT else self._cell)
@@ -228,6 +242,18 @@ class _Layout:
                 ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
             ],
         )
+
+
+def written(text: str) -> str:
+    """Foreign text as reportlab's markup: escaped, and East Asian pieces in a font that has their characters."""
+    readable = escape("".join(one if one.isprintable() else " " for one in text))
+    japanese = _KANA.search(readable) is not None
+
+    def named(match: re.Match[str]) -> str:
+        font = KOREAN if _HANGUL.search(match[0]) else JAPANESE if japanese else CHINESE
+        return f'<font name="{font}">{match[0]}</font>'
+
+    return _EAST_ASIAN.sub(named, readable)
 
 
 def _canvas_class(report: Report) -> type["Canvas"]:
