@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -42,11 +43,13 @@ def test_a_cancel_reaches_a_running_attempt_within_a_second(ready: Runs, tmp_pat
     computing = ready.due("compute", {"seconds": 600})
     for job in (waiting, computing):
         ready.started(job)
+    asked = datetime.now(UTC)
     for job in (waiting, computing):
         ready.cancel(job)
     for job in (waiting, computing):
         ended = ready.ended(job, 3)
         assert isinstance(ended, RunCancelled)
+        assert ended.finished_at - asked < timedelta(seconds=1)
         assert ended.reason == "cancelled_by_user"
         assert ended.worker == "worker-0"
     eventually(lambda: all(claim["ended_at"] for claim in ready.claims().values()))

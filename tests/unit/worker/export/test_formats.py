@@ -7,6 +7,7 @@ import io
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
 from services.worker.tasks.export.contents import _parts
-from services.worker.tasks.export.formats import as_csv, as_markdown, as_xlsx
+from services.worker.tasks.export.formats import as_csv, as_markdown, as_pdf, as_xlsx
 from services.worker.tasks.export.report import Column, Kind, Table, lasting, plain, shown
 from shared.events.task_types import BatchParameters, ExportParameters
 
@@ -95,3 +96,20 @@ def test_parameters_that_cannot_work_are_refused_by_model_and_schema() -> None:
         ExportParameters(format="sarif", report_type="runs")
     with pytest.raises(ValueError, match="a batch cannot be an operation of a batch"):
         BatchParameters.model_validate({"operations": [{"task_type": "batch"}]})
+
+
+@given(st.text(st.sampled_from('aß<&>"日本語カナ한국어，🚀\n\x00 ')))
+def test_words_in_a_pdf_are_well_formed_and_in_a_font_that_has_them(text: str) -> None:
+    tree = ET.fromstring(f"<p>{as_pdf.written(text)}</p>")
+    assert "".join(tree.itertext()) == "".join(one if one.isprintable() else " " for one in text)
+    set_apart = "".join(one.text or "" for one in tree.iter("font"))
+    assert set(set_apart) <= set("日本語カナ한국어，")
+    assert all(one not in set("日本語カナ한국어") for one in "".join([tree.text or "", *(f.tail or "" for f in tree)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "font"),
+    [("每日報告", as_pdf.CHINESE), ("毎日レポート", as_pdf.JAPANESE), ("일일보고서", as_pdf.KOREAN)],
+)
+def test_east_asian_names_are_set_in_a_font_of_their_writing(text: str, font: str) -> None:
+    assert as_pdf.written(text) == f'<font name="{font}">{text}</font>'
