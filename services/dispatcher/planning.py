@@ -23,8 +23,8 @@ from shared.storage.open_jobs import OpenJob
 
 MOST_KNOWN = 65_536
 """Recurrences kept; beyond it all are forgotten and learned again."""
-MOST_INSTANTS = 64
-"""Next instants kept for one recurrence."""
+MOST_INSTANTS = 8
+"""Next instants kept for one recurrence: those of a batch or two. Times MOST_KNOWN they must fit into memory."""
 QUEUING = frozenset({OverlapPolicy.SKIP, OverlapPolicy.BUFFER_ONE})
 _UNKNOWN = datetime.max.replace(tzinfo=UTC)
 
