@@ -4,9 +4,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# The first Python 3.11 on the machine; COMMANDCENTER_PYTHON names another one.
-FIND_PYTHON := for c in "$$COMMANDCENTER_PYTHON" python3.11 python3 python; do \
-	[ -n "$$c" ] && "$$c" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$c" && exit; done; true
+# The first Python 3.11 on the machine; where COMMANDCENTER_PYTHON names one, that one or none.
+FIND_PYTHON := set -- "$$COMMANDCENTER_PYTHON"; [ -n "$$1" ] || set -- python3.11 python3 python; for c; do \
+	"$$c" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$c" && exit; done; true
 PYTHON = $(shell $(FIND_PYTHON))
 PY := .venv/bin/python
 CASE ?=

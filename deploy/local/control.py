@@ -133,7 +133,8 @@ def _check(settings: LocalSettings) -> None:
             )
     if settings.foreign_database_url is not None and (why := refusal(settings.foreign_database_url)):
         raise StackError(
-            f"The database named by COMMANDCENTER_DATABASE_URL cannot be used ({why}): start it, or unset it."
+            f"The database named by COMMANDCENTER_DATABASE_URL cannot be used ({why}): "
+            "mend it, or unset the variable to use the embedded one."
         )
     if settings.foreign_kafka is not None and not any(_broker_answers(at) for at in settings.foreign_kafka.split(",")):
         raise StackError(

@@ -23,7 +23,9 @@ def show(directory: Path, only: str | None, follow: bool, say: Callable[[str], N
     if not found:
         known = ", ".join(sorted(path.stem for path in directory.glob("*.log")))
         raise StackError(
-            f"There is no log {only or ''} in {directory}: {f'use one of {known}' if known else 'start first'}."
+            f"There is no log {only} in {directory}: use one of {known}."
+            if known
+            else f"There are no logs in {directory}: make start first."
         )
     positions: dict[Path, int] = {}
     for path in found:

@@ -211,6 +211,8 @@ def accepts(host: str, port: int) -> bool:
 
 def refusal(url: str, seconds: int = 5) -> str | None:
     """Why a database cannot be used, in the words of libpq on one line; None when it can."""
+    if not libpq_url(url).startswith(("postgresql://", "postgres://")):
+        return "it must begin with postgresql://"  # libpq would take anything else for a database's name
     command = [str(binary("psql")), "-XAtqc", "select 1", libpq_url(url)]
     environment = {**os.environ, "PGCONNECT_TIMEOUT": str(seconds)}
     try:

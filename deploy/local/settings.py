@@ -15,6 +15,7 @@ from deploy.local.errors import StackError
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("api", "dispatcher", "worker", "health")
 DEFAULT_PORTS = {"api": 8000, "dispatcher": 8001, "worker": 8002, "health": 8003, "kafka": 9092, "postgres": 5433}
+_LAST_PORT = 65_535
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> LocalSettings:
     """Read the environment. Raises StackError for a port that is not one."""
     env = os.environ if environ is None else environ
     ports = {name: _port(env, f"COMMANDCENTER_{name.upper()}_PORT", default) for name, default in DEFAULT_PORTS.items()}
+    if ports["kafka"] == _LAST_PORT:
+        raise StackError("COMMANDCENTER_KAFKA_PORT=65535 leaves no port for the controller, which takes the next one.")
     cache_root = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return LocalSettings(
         home=Path(env.get("COMMANDCENTER_HOME") or PROJECT_ROOT / ".commandcenter").expanduser().absolute(),
@@ -120,6 +123,6 @@ def read_settings(environ: Mapping[str, str] | None = None) -> LocalSettings:
 
 def _port(env: Mapping[str, str], variable: str, default: int) -> int:
     text = env.get(variable) or str(default)
-    if not text.isdecimal() or not 0 < int(text) < 65_536:
+    if not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
         raise StackError(f"{variable}={text!r} is not a port: set it to a number from 1 to 65535, or unset it.")
     return int(text)

@@ -69,10 +69,12 @@ def test_servers_that_do_not_answer_are_named(private_stack: Stack) -> None:
     assert f"No broker answers at {nobody}" in refused(private_stack, COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS=nobody)
     url = f"postgresql+psycopg2://nobody@{nobody}/nothing"
     assert "COMMANDCENTER_DATABASE_URL cannot be used" in refused(private_stack, COMMANDCENTER_DATABASE_URL=url)
+    assert "begin with postgresql://" in refused(private_stack, COMMANDCENTER_DATABASE_URL="mysql://somewhere/x")
 
 
 def test_a_port_that_is_none_is_refused(private_stack: Stack) -> None:
     assert "COMMANDCENTER_API_PORT='http' is not a port" in refused(private_stack, COMMANDCENTER_API_PORT="http")
+    assert "no port for the controller" in refused(private_stack, COMMANDCENTER_KAFKA_PORT="65535")
 
 
 def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
