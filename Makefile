@@ -68,6 +68,7 @@ lock: dev ## resolve all versions anew and pin them by hash
 	@$(PY) -m tools.lock
 
 up: ## the same system with Docker
+	@docker compose version >/dev/null 2>&1 || { echo "make up needs Docker with its compose plugin; make start runs the same system without Docker." >&2; exit 1; }
 	@mkdir -p .commandcenter && umask 077 && [ -s .commandcenter/admin.key ] || \
 		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > .commandcenter/admin.key
 	COMMANDCENTER_ADMIN_KEY="$$(cat .commandcenter/admin.key)" docker compose up --detach --build --wait
