@@ -54,12 +54,13 @@ def run(servers: BenchServers) -> dict[str, float]:
     settings = {"PYTHONPATH": plug_in(servers.home), "COMMANDCENTER_WORKER_TASK_TYPES": "noop,forked"}
     with servers.service("worker", **settings) as url:
         worker = _worker()
+        scratch = _scratch(worker)
         feeding.start()
         time.sleep(WARM_SECONDS)
         began, before = time.monotonic(), _ended(url)
         samples: list[Sample] = []
         while time.monotonic() - began < seconds:
-            samples.append(_sample(worker))
+            samples.append(_sample(worker, scratch))
             time.sleep(SAMPLE_SECONDS)
         elapsed, after = time.monotonic() - began, _ended(url)
         over.set()
@@ -86,15 +87,24 @@ def _feed(due: DueRuns, rate: int, forked: int, over: threading.Event) -> None:
 
 
 def _worker() -> psutil.Process:
-    (worker,) = [one for one in psutil.Process().children(recursive=True) if _runs(one, "services.worker")]
+    (worker,) = [one for one in psutil.Process().children(recursive=True) if _runs(one, "-m services.worker")]
     return worker
 
 
 def _runs(process: psutil.Process, words: str) -> bool:
-    return words in " ".join(process.cmdline())
+    try:
+        return words in " ".join(process.cmdline())
+    except psutil.Error:
+        return False  # it has just ended
 
 
-def _sample(worker: psutil.Process) -> Sample:
+def _scratch(worker: psutil.Process) -> Path:
+    """Its folder for temporary files; other workers on this machine have theirs."""
+    owners = Path(tempfile.gettempdir()).glob("commandcenter-worker-*/owner")
+    return next(owner.parent for owner in owners if f"/{worker.pid}/" in owner.read_text())
+
+
+def _sample(worker: psutil.Process, scratch: Path) -> Sample:
     (fork_server,) = [one for one in worker.children() if _runs(one, "forkserver")]
     ours = (worker, fork_server)
     return Sample(
@@ -103,7 +113,7 @@ def _sample(worker: psutil.Process) -> Sample:
         sum(one.num_fds() for one in ours),
         sum(one.num_threads() for one in ours),
         len(worker.children(recursive=True)),
-        sum(1 for folder in Path(tempfile.gettempdir()).glob("commandcenter-worker-*") for _ in folder.rglob("*")),
+        sum(1 for _ in scratch.rglob("*")),
     )
 
 

@@ -63,7 +63,8 @@ _LOCK = text(
     " WHERE j.scheduled_for BETWEEN :first AND :last ORDER BY j.id, j.scheduled_for FOR UPDATE OF j"
 )
 _APPLY = text(
-    "UPDATE jobs j SET status = o.status, attempt = o.attempt, reason = coalesce(o.reason, j.reason),"
+    "UPDATE jobs j SET status = o.status, attempt = o.attempt,"
+    " reason = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.reason, j.reason) END,"
     " error = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.error, j.error) END,"
     " started_at = coalesce(o.started_at, j.started_at), finished_at = coalesce(o.finished_at, j.finished_at),"
     " next_attempt_at = o.next_attempt_at, result = coalesce(o.result, j.result),"

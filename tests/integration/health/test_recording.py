@@ -104,6 +104,15 @@ def test_a_late_end_is_audited_and_changes_nothing(rows: Rows, recorder: Recorde
     ]
 
 
+def test_a_success_after_a_failure_keeps_nothing_of_it(rows: Rows, recorder: Recorder) -> None:
+    (job,) = rows.jobs(1)
+    recorder.record([record(event("retried", job))])
+    assert rows("SELECT status, reason, error FROM jobs") == [("retrying", "error", "it broke")]
+    rows("UPDATE jobs SET status = 'queued', attempt = 2 RETURNING 1")  # as the dispatcher does when the retry is due
+    recorder.record([record(event("started", job, attempt=2)), record(event("succeeded", job, attempt=2))])
+    assert rows("SELECT status, reason, error, attempt FROM jobs") == [("succeeded", None, None, 2)]
+
+
 def test_statistics_say_how_the_last_runs_went(rows: Rows, recorder: Recorder) -> None:
     jobs = rows.jobs(5, schedules=1)[::-1]  # oldest first
     for kind, job in zip(("failed", "failed", "succeeded", "failed", "cancelled"), jobs, strict=True):
