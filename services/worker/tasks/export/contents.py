@@ -49,22 +49,22 @@ RUN_COLUMNS = (
     Column("skip_count", "Occurrences skipped", Kind.NUMBER, wide=True),
 )
 SCHEDULE_COLUMNS = (
-    Column("schedule_id", "Id", Kind.ID, 0.6),
-    Column("schedule", "Schedule", weight=2.4),
-    Column("task_type", "Task type", weight=1.6),
+    Column("schedule_id", "Id", Kind.ID, 0.5),
+    Column("schedule", "Schedule", weight=1.9),
+    Column("task_type", "Task type", weight=1.9),
     Column("when", "When", weight=1.4),
     Column("timezone", "Timezone", wide=True),
     Column("enabled", "Enabled", weight=0.95),
-    Column("succeeded", "Succeeded", Kind.NUMBER, 1.1),
-    Column("failed", "Failed", Kind.NUMBER, 0.8),
+    Column("succeeded", "Succeeded", Kind.NUMBER, 1.25),
+    Column("failed", "Failed", Kind.NUMBER, 0.9),
     Column("cancelled", "Cancelled", Kind.NUMBER, wide=True),
-    Column("skipped", "Skipped", Kind.NUMBER, 1.0),
-    Column("success_rate", "Success rate", Kind.PERCENT, 0.9),
-    Column("average_seconds", "Average run", Kind.SECONDS, 1.0),
-    Column("last_run_at", "Last run", Kind.INSTANT, 1.8),
-    Column("last_status", "Last status", Kind.STATUS, 1.0),
+    Column("skipped", "Skipped", Kind.NUMBER, 1.05),
+    Column("success_rate", "Success rate", Kind.PERCENT, 1.05),
+    Column("average_seconds", "Average run", Kind.SECONDS, 1.05),
+    Column("last_run_at", "Last run", Kind.INSTANT, 1.9),
+    Column("last_status", "Last status", Kind.STATUS, 1.15),
     Column("last_error", "Last error", wide=True),
-    Column("next_run_at", "Next run", Kind.INSTANT, 1.8),
+    Column("next_run_at", "Next run", Kind.INSTANT, 1.9),
 )
 FINDING_COLUMNS = (
     Column("repository", "Repository", weight=1.3),
@@ -92,20 +92,20 @@ _TYPE_COLUMNS = (
 _ATTENTION_COLUMNS = (
     Column("schedule_id", "Id", Kind.ID, 0.6),
     Column("schedule", "Schedule", weight=2.4),
-    Column("task_type", "Task type", weight=1.6),
+    Column("task_type", "Task type", weight=1.9),
     Column("failed", "Failed", Kind.NUMBER, 0.8),
     Column("runs", "Runs", Kind.NUMBER, 0.7),
     Column("success_rate", "Success rate", Kind.PERCENT, 1.0),
     Column("last_status", "Last status", Kind.STATUS, 1.0),
-    Column("last_error", "Last error", weight=3.0),
+    Column("last_error", "Last error", weight=2.7),
 )
 _FAILURE_COLUMNS = (
     Column("scheduled_for", "Scheduled for", Kind.INSTANT, 1.75),
     Column("job_id", "Job", Kind.ID, 0.7),
     Column("schedule", "Schedule", weight=2.0),
-    Column("task_type", "Task type", weight=1.6),
+    Column("task_type", "Task type", weight=1.8),
     Column("reason", "Reason", weight=1.0),
-    Column("error", "Error", weight=3.2),
+    Column("error", "Error", weight=3.0),
 )
 _PART_COLUMNS = (
     Column("start", "From", Kind.INSTANT, 1.4),

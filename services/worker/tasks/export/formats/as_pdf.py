@@ -258,9 +258,13 @@ def written(text: str) -> str:
 
 def _canvas_class(report: Report) -> type["Canvas"]:
     """A canvas that knows at the end how many pages there are, and writes head and foot of each."""
+    from reportlab.lib.colors import HexColor
+    from reportlab.lib.styles import ParagraphStyle
     from reportlab.lib.units import mm
     from reportlab.pdfgen.canvas import Canvas
+    from reportlab.platypus import Paragraph
 
+    small = ParagraphStyle("small", fontName="Report", fontSize=7.5, leading=9.6, textColor=HexColor(_QUIET))
     head = report.head
     running = f"{head.title} · {head.project} · {period_text(head.since, head.until)}"
 
@@ -290,6 +294,8 @@ def _canvas_class(report: Report) -> type["Canvas"]:
                 self.setFillColor(_ACCENT)
                 self.rect(0, height - 5, width, 5, stroke=0, fill=1)
             else:
-                self.drawString(16 * mm, height - 11 * mm, running[:140])
+                line = Paragraph(written(running[:140]), small)
+                line.wrapOn(self, width - 32 * mm, 10 * mm)
+                line.drawOn(self, 16 * mm, height - 12 * mm)
 
     return Numbered
