@@ -13,7 +13,8 @@ CASE ?=
 TESTS ?= tests/unit tests/contract tests/integration tests/acceptance tests/faults
 WORKERS ?= 2
 
-.PHONY: help runtime dev start stop status logs demo test check bench faults prometheus test-time audit-verify lock up down
+.PHONY: help runtime dev start stop status logs demo test check bench faults prometheus test-time test-api audit-verify \
+	dead-letters lock up down
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +53,9 @@ test-time: dev ## the tests of recurrence and time, at length
 	@$(PY) -m pytest -n $(WORKERS) tests/unit/time
 	@$(PY) -m tests.unit.time.differential
 
+test-api: dev ## thousands of generated requests against the API (schemathesis), at length
+	@$(PY) -m pytest -m slow tests/contract/api
+
 faults: dev ## kill, stop and cut everything in turn, at length
 	@$(PY) -m pytest -m "slow or not slow" tests/faults
 
@@ -63,6 +67,9 @@ bench: dev ## every benchmark, or CASE=name; writes bench/<case>.json into the h
 
 audit-verify: runtime ## prove that the audit log was not altered
 	@$(PY) -m services.health.audit_verify
+
+dead-letters: runtime ## what nobody could read or finish; SHOW=p:o for one, RESEND=p:o to send it again
+	@$(PY) -m services.worker.dead $(if $(RESEND),resend $(RESEND),$(if $(SHOW),show $(SHOW),list))
 
 lock: dev ## resolve all versions anew and pin them by hash
 	@$(PY) -m tools.lock

@@ -7,10 +7,11 @@ of the tick, lines: a JSON object with the headers all messages share, then a me
 twice; that halves what a dispatch writes to the log.
 """
 
+import base64
 import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,6 +19,7 @@ from services.dispatcher.planning import Due
 from shared.events.due import RunPolicy, due_value, instant, policy_text, static_headers
 from shared.events.envelope import Message
 from shared.kafka.publisher import Outgoing
+from shared.storage.outbox import verbatim
 
 MOST_BYTES = 4_000_000
 """Roughly the largest outbox row; a batch with larger parameters becomes several rows."""
@@ -112,8 +114,18 @@ def encode(messages: Sequence[Message]) -> Stored:
 
 def row_text(messages: Sequence[Outgoing]) -> str:
     """The text of an outbox row (shared/storage/outbox.py)."""
-    documents = [{"topic": m.topic, "key": m.key, "headers": dict(m.headers), "value": m.value} for m in messages]
-    return orjson.dumps(documents).decode()
+    return orjson.dumps([_document(message) for message in messages]).decode()
+
+
+def _document(message: Outgoing) -> dict[str, object]:
+    topic, key, headers, value = message
+    if isinstance(key, str) and not isinstance(value, bytes):
+        return {"topic": topic, "key": key, "headers": dict(headers), "value": value}
+    return verbatim(topic, _bytes(key), [(name, _bytes(raw)) for name, raw in headers], _bytes(value))
+
+
+def _bytes(raw: str | bytes | None) -> bytes | None:
+    return raw.encode() if isinstance(raw, str) else raw
 
 
 def decode_row(text: str) -> list[Outgoing]:
@@ -122,9 +134,19 @@ def decode_row(text: str) -> list[Outgoing]:
         first_line, *lines = text.split("\n")
         static = list(orjson.loads(first_line)["headers"].items())
         return [_outgoing(static, *line.split("\t")) for line in lines]
-    return [
-        Outgoing(one["topic"], one["key"], list(one["headers"].items()), one["value"]) for one in orjson.loads(text)
-    ]
+    return [_read(one) for one in orjson.loads(text)]
+
+
+def _read(one: dict[str, Any]) -> Outgoing:
+    if "bytes" not in one:
+        return Outgoing(one["topic"], one["key"], list(one["headers"].items()), one["value"])
+    raw = one["bytes"]
+    headers: list[tuple[str, str | bytes | None]] = [(name, _unbase64(value)) for name, value in raw["headers"]]
+    return Outgoing(one["topic"], _unbase64(raw["key"]), headers, _unbase64(raw["value"]))
+
+
+def _unbase64(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)
 
 
 def _policy(definition: "tuple[object, ...]") -> RunPolicy:

@@ -17,7 +17,7 @@ from shared.events.envelope import Event, Message, ended_id
 from shared.events.envelope import encode as encode_event
 from shared.events.topics import RUNS_DEAD, RUNS_RESULTS
 from shared.events.types import RunDue, RunFailed
-from shared.kafka.publisher import Failure, Outgoing, Publisher
+from shared.kafka.publisher import Failure, Outgoing, Publisher, as_text
 from shared.storage import relay as outbox
 from shared.storage.giving_way import block
 from shared.storage.session import Session
@@ -43,7 +43,7 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
     blocked: list[tuple[int, int, int, datetime]] = []
     now: datetime = session.execute("SELECT clock_timestamp()")[0][0]
     for message in read_row(text):
-        failure = failed.get((message.key, message.value))
+        failure = failed.get((as_text(message.key) or "", as_text(message.value)))
         if failure is None:
             continue
         if failure.alone:
@@ -63,7 +63,7 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
             "Kafka refuses a message for good, it was put aside on runs.dead: %s",
             failure.sentence,
             action="relay.dead_letter",
-            schedule_id=message.key or None,
+            schedule_id=_readable(message.key) or None,
             topic=message.topic,
         )
         DEAD_LETTERS.labels("relay", "refused").inc()
@@ -97,17 +97,21 @@ def unreadable(text: str, sentence: str) -> Outgoing:
 
 def _letter(message: Outgoing, sentence: str, now: datetime) -> Message:
     """The dead letter of a message: its own headers, ours, and its value as far as that may travel."""
-    headers = {name: str(value) for name, value in message.headers} | {
+    headers = {name: _readable(value) or "" for name, value in message.headers} | {
         "dead_reason": sentence,
         "dead_consumer": "relay",
         "dead_at": now.isoformat(),
         "dead_topic": message.topic,
     }
-    value = message.value
+    value = _readable(message.value)
     if value is not None and len(value) > MOST_VALUE:
         headers["dead_truncated"] = str(len(value))
         value = value[:MOST_VALUE]
-    return Message(RUNS_DEAD.name, message.key, headers, value)
+    return Message(RUNS_DEAD.name, _readable(message.key) or "", headers, value)
+
+
+def _readable(raw: str | bytes | None) -> str | None:
+    return raw.decode(errors="replace") if isinstance(raw, bytes) else raw
 
 
 def _job_end(message: Outgoing, sentence: str, now: datetime) -> tuple[Message, tuple[int, int, int, datetime]] | None:

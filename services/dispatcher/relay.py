@@ -18,7 +18,7 @@ from services.dispatcher.receipts import REMOVE_AFTER_SECONDS, Receipts
 from services.dispatcher.refused import read_row
 from shared import clock
 from shared.events.topics import FIXED, Topic, runs_due
-from shared.kafka.publisher import Failure, Outgoing, Publisher
+from shared.kafka.publisher import Failure, Outgoing, Publisher, as_text
 from shared.kafka.topics import TopicRefused, TopicsUnavailable
 from shared.process import Process
 from shared.storage import relay as outbox
@@ -177,7 +177,8 @@ class Relay:
             for message in messages:
                 if message.topic in refused:
                     why = refused[message.topic]
-                    receipt.refuse(Failure(message.topic, message.key, message.value, why, permanent=True))
+                    key, value = as_text(message.key) or "", as_text(message.value)
+                    receipt.refuse(Failure(message.topic, key, value, why, permanent=True))
             messages = [message for message in messages if message.topic not in refused]
         publisher.publish(messages, receipt)
 

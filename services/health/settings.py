@@ -36,6 +36,7 @@ class Settings(SharedSettings):
     retention_artifacts_days: int = Field(default=90, ge=1)
     retention_claims_days: int = Field(default=14, ge=2)
     retention_deliveries_days: int = Field(default=30, ge=1)
+    retention_dead_letters_days: int = Field(default=30, ge=1, description="As long as the topic keeps them.")
     retention_idempotency_days: int = Field(default=2, ge=1)
     retention_issues_days: int = Field(default=90, ge=1, description="Resolved issues; reports are kept a week.")
     stuck_after_seconds: float = Field(

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from services.health.announcing import Announcer, Notify
 from services.health.conditions import Conditions
 from services.health.consuming import Consuming
+from services.health.dead_letters import GROUP, DeadLetterKeeper
 from services.health.disabling import Disabler
 from services.health.duty import Chore, Duty
 from services.health.exposition import ScheduleMetrics
@@ -28,7 +29,7 @@ from shared import clock
 from shared.artifacts import ArtifactStore
 from shared.domain.health import Limits
 from shared.events.topics import FIXED
-from shared.kafka.consumer import Record
+from shared.kafka.consumer import GroupConsumer, Record
 from shared.kafka.dead_letters import letter
 from shared.kafka.lag import LagReader
 from shared.kafka.producer import Producer, QueueFull
@@ -78,6 +79,7 @@ class Service:
         )
         self._consuming = Consuming(settings, self._process, self._conditions, recorder)
         self._duty = self._build_duty()
+        self._keeper = self._build_keeper()
 
     def run(self) -> int:
         """Serve until told to stop."""
@@ -98,8 +100,10 @@ class Service:
                 self._pulse.start()
                 self._watch().start()
                 self._duty.start()
+                self._keeper.start()
                 asyncio.run(self._consuming.run())
         finally:
+            self._keeper.stop(DEAD_LETTER_TIMEOUT / 2)
             self._duty.stop(DEAD_LETTER_TIMEOUT / 2)
             self._producer.flush(DEAD_LETTER_TIMEOUT / 2)
             self._tracer.shutdown()
@@ -166,6 +170,11 @@ class Service:
         )
         return Duty(session, self._database, self._process, chores)
 
+    def _build_keeper(self) -> DeadLetterKeeper:
+        settings = self._settings
+        consumer = GroupConsumer(settings.kafka_bootstrap_servers, settings.topic_prefix, GROUP, settings.member)
+        return DeadLetterKeeper(self._database, consumer, self._process)
+
     def _watch(self) -> Watch:
         reader = LagReader(self._settings.kafka_bootstrap_servers, self._settings.topic_prefix, "health-watch")
         return Watch(
@@ -230,6 +239,8 @@ def periods_of(settings: Settings) -> Periods:
             "run_claims": settings.retention_claims_days,
             "batch_progress": settings.retention_claims_days,
             "webhook_deliveries": settings.retention_deliveries_days,
+            "dead_letters": settings.retention_dead_letters_days,
+            "dead_letter_resends": settings.retention_dead_letters_days,
             "idempotency_keys": settings.retention_idempotency_days,
             "health_issues": settings.retention_issues_days,
             "health_reports": 7,

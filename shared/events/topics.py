@@ -60,8 +60,8 @@ RUNS_CONTROL = Topic(
 )
 RUNS_DEAD = Topic(
     "runs.dead",
-    producers=("worker", "health"),
-    consumers=("operators",),
+    producers=("worker", "health", "dispatcher (relay)"),
+    consumers=("health", "operators"),
     retention=timedelta(days=30),
     key="the original key",
     description="Messages nobody could read or finish, with the reason in headers and the original bytes as value.",

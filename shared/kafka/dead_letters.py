@@ -16,7 +16,9 @@ from shared.kafka.consumer import Record, record_of
 
 REASON, CONSUMER, AT = "dead_reason", "dead_consumer", "dead_at"
 TOPIC, PARTITION, OFFSET = "dead_topic", "dead_partition", "dead_offset"
-_OURS = frozenset({REASON, CONSUMER, AT, TOPIC, PARTITION, OFFSET})
+TRUNCATED = "dead_truncated"
+"""Only on letters whose value was too large to keep whole: its length."""
+_OURS = frozenset({REASON, CONSUMER, AT, TOPIC, PARTITION, OFFSET, TRUNCATED})
 REASON_LIMIT = 1_000
 """Characters: a reason is a sentence, not a dump."""
 

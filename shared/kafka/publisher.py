@@ -33,16 +33,16 @@ BY_BATCH = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_
 
 
 class Outgoing(NamedTuple):
-    """A message with its topic's name without prefix; `value` None is a tombstone."""
+    """A message, its topic without prefix; `value` None is a tombstone. Bytes where it is no text of ours."""
 
     topic: str
-    key: str
+    key: str | bytes | None
     headers: list[tuple[str, str | bytes | None]]
-    value: str | None
+    value: str | bytes | None
 
 
 class Failure(NamedTuple):
-    """A message that was not delivered."""
+    """A message that was not delivered; key and value as `as_text` gives them."""
 
     topic: str
     key: str
@@ -126,12 +126,13 @@ class Publisher:
                 except BufferError:
                     self._producer.poll(0.05)
                     if self.fatal:
-                        receipt.refuse(Failure(topic, key, value, self.fatal, permanent=False))
+                        receipt.refuse(Failure(topic, as_text(key) or "", as_text(value), self.fatal, permanent=False))
                         break
                     continue
                 except KafkaException as error:
                     cause = error.args[0]
-                    receipt.refuse(Failure(topic, key, value, cause.str(), permanent=cause.code() in PERMANENT))
+                    permanent = cause.code() in PERMANENT
+                    receipt.refuse(Failure(topic, as_text(key) or "", as_text(value), cause.str(), permanent=permanent))
                 break
 
     def publish_alone(self, message: Outgoing, seconds: float) -> Failure | None:
@@ -142,7 +143,8 @@ class Publisher:
         self.publish([message], receipt)
         self._producer.flush(seconds)
         if not outcome:
-            return Failure(message.topic, message.key, message.value, "no outcome in time", permanent=False)
+            key, value = as_text(message.key) or "", as_text(message.value)
+            return Failure(message.topic, key, value, "no outcome in time", permanent=False)
         return receipt.failures[0] if receipt.failures else None
 
     def poll(self, seconds: float) -> int:
@@ -169,12 +171,14 @@ class Publisher:
             self.trouble = error.str()
 
 
-def _failure(error: KafkaError, message: Message | None) -> Failure:
-    def text(raw: str | bytes | None) -> str | None:
-        return raw.decode(errors="replace") if isinstance(raw, bytes) else raw
+def as_text(raw: str | bytes | None) -> str | None:
+    """Any bytes as text, without loss: so that a failure is found again among the messages of its row."""
+    return raw.decode(errors="surrogateescape") if isinstance(raw, bytes) else raw
 
+
+def _failure(error: KafkaError, message: Message | None) -> Failure:
     topic = message.topic() if message is not None else None
-    key = text(message.key()) if message is not None else None
-    value = text(message.value()) if message is not None else None
+    key = as_text(message.key()) if message is not None else None
+    value = as_text(message.value()) if message is not None else None
     code = error.code()
     return Failure(topic or "", key or "", value, error.str(), permanent=code in PERMANENT, alone=code in BY_BATCH)

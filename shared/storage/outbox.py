@@ -4,6 +4,7 @@ Writers (api, the dispatcher's tick and rescue) call `add` inside their transact
 removes. One row may hold many messages. It is a queue emptied by acknowledgement, never a log read by id.
 """
 
+import base64
 from collections.abc import Sequence
 
 import orjson
@@ -30,6 +31,29 @@ def add(connection: Connection, messages: Sequence[Message]) -> None:
 def encoded(messages: Sequence[Message]) -> str:
     """The text that a row holds."""
     return orjson.dumps(list(messages)).decode()
+
+
+def verbatim(
+    topic: str, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], value: bytes | None
+) -> dict[str, object]:
+    """The document of a message whose bytes must stay as they are: another's, that is sent again."""
+    coded = [[name, _base64(raw)] for name, raw in headers]
+    return {"topic": topic, "bytes": {"key": _base64(key), "headers": coded, "value": _base64(value)}}
+
+
+def add_verbatim(
+    connection: Connection,
+    topic: str,
+    key: bytes | None,
+    headers: Sequence[tuple[str, bytes | None]],
+    value: bytes | None,
+) -> None:
+    """Store such a message for the relay."""
+    add_encoded(connection, 1, orjson.dumps([verbatim(topic, key, headers, value)]).decode())
+
+
+def _base64(raw: bytes | None) -> str | None:
+    return None if raw is None else base64.b64encode(raw).decode()
 
 
 def add_encoded(connection: Connection, count: int, messages: str) -> None:

@@ -20,6 +20,8 @@ _ROWS = {
     "run_claims": "ended_at < :before",
     "idempotency_keys": "created_at < :before",
     "webhook_deliveries": "sent_at < :before",
+    "dead_letters": "put_aside_at < :before",
+    "dead_letter_resends": "resent_at < :before",
     "batch_progress": "ended_at < :before",
     "health_issues": "resolved_at < :before",
     "health_reports": "reported_at < :before",
