@@ -59,7 +59,7 @@ def judged(url: str, settings: Settings) -> Source:
         if (match := _SCP_LIKE.fullmatch(url)) is not None:
             return _ssh(f"ssh://{match['user']}@{match['host']}/{match['path'].lstrip('/')}", settings)
         parts = urlsplit(url)
-        if parts.scheme == "ssh" and parts.hostname and not parts.hostname.startswith("-"):
+        if parts.scheme == "ssh" and parts.hostname and not parts.netloc.startswith("-"):
             return _ssh(url, settings)
         if parts.scheme == "https" and parts.hostname:
             port = parts.port or 443
@@ -78,7 +78,7 @@ def judged(url: str, settings: Settings) -> Source:
 
 
 def _local(url: str, settings: Settings) -> Source:
-    if not settings.allow_local_repositories:
+    if not settings.local_repositories:
         raise PermanentError("local repositories are not allowed (COMMANDCENTER_ALLOW_LOCAL_REPOSITORIES)")
     path = Path(url.removeprefix("file://"))
     if not path.is_dir():
@@ -233,7 +233,7 @@ class Bare:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_NO_LAZY_FETCH": "1",  # a source that lacks objects would have its own configuration fetch them
             "GIT_ASKPASS": "/bin/false",
-            "GIT_ALLOW_PROTOCOL": "https:ssh:file" if self._settings.allow_local_repositories else "https:ssh",
+            "GIT_ALLOW_PROTOCOL": "https:ssh:file" if self._settings.local_repositories else "https:ssh",
             "GIT_SSH_COMMAND": ssh or "/bin/false",
         }
 

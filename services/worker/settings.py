@@ -23,7 +23,9 @@ class Settings(SharedSettings):
     worker_artifact_limit_bytes: int = Field(default=1 << 30, ge=1024)
     worker_unacknowledged_limit: int = Field(default=20_000, ge=1, description="Results not yet in Kafka.")
 
-    allow_local_repositories: bool = Field(default=True, description="Repository URLs may be local paths.")
+    allow_local_repositories: bool | None = Field(
+        default=None, description="Whether repositories may be local paths; default: while the host is loopback."
+    )
     allow_private_networks: bool = Field(default=False, description="Targets and repositories on private addresses.")
     allow_loopback: bool | None = Field(
         default=None, description="Targets on this machine itself; default: while the host is loopback."
@@ -50,6 +52,11 @@ class Settings(SharedSettings):
     def instance_name(self) -> str:
         """The name that survives a restart: of this replica on this host, told apart by its port."""
         return self.instance or f"{socket.gethostname()}-{self.worker_port}"
+
+    @property
+    def local_repositories(self) -> bool:
+        """Whether local paths are allowed as repository URLs; the api asks the same."""
+        return self.on_loopback if self.allow_local_repositories is None else self.allow_local_repositories
 
     @property
     def loopback_addresses(self) -> bool:

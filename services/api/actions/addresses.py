@@ -10,22 +10,22 @@ from urllib.parse import urlsplit
 from services.api.settings import Settings
 from shared.net.addresses import AddressRules
 
-_SCP = re.compile(r"[A-Za-z0-9._-]+@([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?!//)[^\s:]\S*")
+_SCP = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*@([A-Za-z0-9.-]+):(?!//)[^\s:-]\S*")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
 
 
 def repository_problem(url: str, settings: Settings) -> str | None:
-    """What is wrong with a repository's URL, if anything."""
+    """What is wrong with a repository's URL, if anything. services/worker/git.py takes what passes here."""
     if url.startswith("-") or "::" in url.partition("[")[0] or not url.isprintable() or url != url.strip():
         return "options, remote helpers (ext::) and control characters are not allowed"
-    if url.startswith(("/", "./", "../", "file://")):
-        if settings.local_repositories and not url.startswith(("./", "../")):
+    if url.startswith(("/", "./", "../", "file:")):
+        if settings.local_repositories and url.startswith(("/", "file:///")):
             return None
         return "local paths are not allowed here (COMMANDCENTER_ALLOW_LOCAL_REPOSITORIES), or are not absolute"
     found = _SCP.fullmatch(url)
     if found:
-        return _host_problem(found.group(1).strip("[]"), settings)
-    return _url_problem(url, ("https", "ssh", "http") if settings.on_loopback else ("https", "ssh"), settings)
+        return _host_problem(found.group(1), settings)
+    return _url_problem(url, ("https", "ssh"), settings)
 
 
 def webhook_problem(url: str, settings: Settings) -> str | None:
@@ -46,6 +46,8 @@ def _url_problem(url: str, schemes: tuple[str, ...], settings: Settings) -> str 
         return f"a URL with {', '.join(schemes)} is needed"
     if not host:
         return "the URL names no host"
+    if (parts.username or "").startswith("-"):
+        return "options are not allowed"
     if parts.password is not None:
         return "a URL must not carry a password"
     if " " in url or "\\" in url:
