@@ -11,6 +11,7 @@ from services.api.routes import (
     api_keys,
     attempts,
     audit,
+    dead_letters,
     health,
     jobs,
     probes,
@@ -36,6 +37,7 @@ TAGS = [
     {"name": "webhooks", "description": "Where deliveries go."},
     {"name": "task-types", "description": "Kinds of work, and the parameters each takes."},
     {"name": "audit", "description": "Who did what, and what ran."},
+    {"name": "dead-letters", "description": "What nobody could read or finish, and sending it again."},
     {"name": "health", "description": "What the monitor has found."},
     {"name": "keys", "description": "Access to this API."},
 ]
@@ -65,6 +67,7 @@ def create_app(context: Context | None) -> FastAPI:
         webhooks,
         task_types,
         audit,
+        dead_letters,
         health,
         api_keys,
         probes,

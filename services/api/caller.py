@@ -54,6 +54,7 @@ class Caller:
     def write(self, work: Callable[[Connection], Answer]) -> Response:
         """Do the work in one transaction; with an Idempotency-Key, once, the same answer to every repeat."""
         key = self.request.headers.get("idempotency-key")
+        who = self.principal.identity or self.principal.name  # two keys may have one name: their answers stay apart
         if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
             raise Problem(422, "An Idempotency-Key has 1 to 255 printable characters.")
         with self.context.database.transaction() as connection:
@@ -63,14 +64,14 @@ class Caller:
             else:
                 fingerprint = self._fingerprint()
                 hours = self.context.settings.idempotency_hours
-                earlier = idempotency.begin(connection, self.principal.name, key, fingerprint, hours)
+                earlier = idempotency.begin(connection, who, key, fingerprint, hours)
                 if earlier is not None:
                     return self._again(earlier, fingerprint)
                 answer = work(connection)
                 content = answer.content()
                 # Sealed, because an answer can hold a secret that is shown this once.
                 sealed = self.context.secrets.seal(content.decode(), _PURPOSE)
-                idempotency.finish(connection, self.principal.name, key, answer.status, answer.headers, sealed)
+                idempotency.finish(connection, who, key, answer.status, answer.headers, sealed)
         if answer.log is not None:
             message, fields = answer.log
             log.info(message, **fields)
@@ -90,7 +91,9 @@ class Caller:
     def _fingerprint(self) -> bytes:
         request = self.request
         body: bytes = getattr(request, "_body", b"")  # FastAPI has read it by now and keeps it there
-        text = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+        # With the projects in sight: who sees fewer now must not be answered what was seen then.
+        seen = self.principal.project_ids
+        text = f"{request.method} {request.url.path}?{request.url.query} {seen}\n".encode()
         return hashlib.sha256(text + body).digest()
 
 
@@ -110,7 +113,7 @@ def _require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
         if principal is None:
             principal = await run_in_threadpool(context.authenticator.identify, credential)
         address = request.client.host if request.client else None
-        wait = context.limiter.wait_seconds(principal.rate_key or address or "")
+        wait = context.limiter.wait_seconds(principal.identity or address or "")
         if wait > 0:
             REFUSED.labels("rate").inc()
             raise Problem(429, "Too many requests.", headers={"Retry-After": str(int(wait) + 1)})

@@ -11,8 +11,8 @@ _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 def check_version(request: Request, version: int) -> None:
     """Raises Problem 412 unless the request names this version, or none. Weak tags never match."""
-    header = request.headers.get("if-match")
-    if header is None or header.strip() == "*":
+    header = ", ".join(request.headers.getlist("if-match"))
+    if not header or header.strip() == "*":
         return
     tags = {value for weak, value in _TAG.findall(header) if not weak}
     if str(version) not in tags:

@@ -15,27 +15,34 @@ from services.api.problems import field_error, invalid
 
 _SUSPECT = re.compile(rb"\\u0000|[0-9][eE]|[0-9]{19}")
 _MOST = 1 << 63
+_DEEPEST = 100
+"""Levels of a body. What is stored goes into events, whose writers give up at 255 levels."""
 
 
 class StrictJsonRequest(Request):
-    """Refuses what PostgreSQL or JSON cannot hold: NaN, lone surrogates (orjson does), NUL characters, huge numbers."""
+    """Refuses what PostgreSQL, JSON or an event cannot hold: NaN and lone surrogates (orjson does), NUL characters,
+    huge numbers, bottomless nesting.
+    """
 
     async def json(self) -> Any:
         """The body. Raises JSONDecodeError, or Problem 422 naming the field."""
         body = await self.body()
         document = orjson.loads(body)
-        if _SUSPECT.search(body) and (wrong := _unstorable(document, "")):
+        suspect = _SUSPECT.search(body) or body.count(b"{") + body.count(b"[") > _DEEPEST
+        if suspect and (wrong := _unstorable(document, "", _DEEPEST)):
             raise invalid([field_error(*wrong)])
         return document
 
 
-def _unstorable(value: object, path: str) -> tuple[str, str] | None:
-    """Where something is that cannot be stored and given back unchanged, and what it is."""
+def _unstorable(value: object, path: str, levels: int) -> tuple[str, str] | None:
+    """Where something is that cannot be stored and given back unchanged, and what it is; `levels` may follow."""
     if isinstance(value, str):
         return (path or "body", "NUL characters cannot be stored") if "\x00" in value else None
     if isinstance(value, float):
         return (path or "body", "numbers beyond 64 bits are not kept exactly") if abs(value) >= _MOST else None
     items: Iterable[tuple[object, object]] = ()
+    if isinstance(value, (dict, list)) and levels == 0:
+        return path.partition(".")[0], f"more than {_DEEPEST} levels of nesting"
     if isinstance(value, dict):
         if any("\x00" in name for name in value):
             return path or "body", "NUL characters cannot be stored"
@@ -43,7 +50,7 @@ def _unstorable(value: object, path: str) -> tuple[str, str] | None:
     elif isinstance(value, list):
         items = enumerate(value)
     for name, item in items:
-        if found := _unstorable(item, f"{path}.{name}".lstrip(".")):
+        if found := _unstorable(item, f"{path}.{name}".lstrip("."), levels - 1):
             return found
     return None
 

@@ -14,19 +14,28 @@ from shared.storage.audit_chain import BEGINNING, FIELDS, body, canonical, link
 from shared.storage.database import Database
 
 PAGE = 5_000
+START = Head(0, BEGINNING)
+"""Before the first entry of a chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """The result for one chain. `broken`: one sentence naming the first place that does not hold, else None.
 
-    `head`: its end, which whoever notes it can hold a later verification to.
+    `head`: how far it was followed, which whoever notes it can hold a later verification to; `end`: its end when that
+    began. Without a break they are the same once the whole chain has been followed.
     """
 
     chain: str
     entries: int
     broken: str | None = None
     head: Head | None = field(default=None, compare=False)
+    end: Head = field(default=START, compare=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing more to follow."""
+        return self.broken is not None or self.head is None or self.head.place == self.end.place
 
 
 _CHAINS = text("SELECT chain FROM audit_chains UNION SELECT DISTINCT chain FROM audit_log ORDER BY 1")
@@ -44,8 +53,12 @@ def chains(database: Database) -> list[str]:
         return list(connection.scalars(_CHAINS))
 
 
-def verify(database: Database, chain: str, noted: Head | None = None) -> Proof:
-    """Follow one chain as far as it reached when this began.
+def verify(
+    database: Database, chain: str, noted: Head | None = None, *, start: Head = START, most: int | None = None
+) -> Proof:
+    """Follow one chain from `start`, the head of an earlier proof, as far as it reached when this began.
+
+    `most` bounds the entries looked at: a later call goes on from this proof's head.
 
     `noted`: an end that it once had. Who owns the database can cut a chain's last entries off and move its stored end
     back; a note kept elsewhere still tells.
@@ -56,10 +69,14 @@ def verify(database: Database, chain: str, noted: Head | None = None) -> Proof:
         end = connection.execute(_END, {"chain": chain}).first()
     if end is None:
         return Proof(chain, 0, "its end is missing from audit_chains")
-    walk = _Walk(gaps, noted)
+    written = Head(end.place, bytes(end.hash))
+    walk = _Walk(gaps, noted, start)
     while walk.broken is None and walk.place < end.place:
+        left = PAGE if most is None else min(PAGE, most - walk.entries)
+        if left <= 0:
+            return Proof(chain, walk.entries, None, Head(walk.place, walk.hash), written)
         with database.transaction() as connection:
-            rows = _page(connection, chain, walk.place)
+            rows = _page(connection, chain, walk.place, left)
         if not rows:
             break
         for row in rows:
@@ -72,20 +89,24 @@ def verify(database: Database, chain: str, noted: Head | None = None) -> Proof:
         walk.broken = f"place {end.place} is not the entry that was written there"
     if walk.broken is None and noted is not None and walk.place < noted.place:
         walk.broken = f"place {noted.place} was there at an earlier verification and is gone"
-    return Proof(chain, walk.entries, walk.broken, Head(walk.place, walk.hash))
+    return Proof(chain, walk.entries, walk.broken, Head(walk.place, walk.hash), written)
 
 
-def _page(connection: Connection, chain: str, after: int) -> list[dict[str, Any]]:
-    return [dict(row._mapping) for row in connection.execute(_PAGE, {"chain": chain, "after": after, "page": PAGE})]
+def _page(connection: Connection, chain: str, after: int, most: int) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in connection.execute(_PAGE, {"chain": chain, "after": after, "page": most})]
 
 
 class _Walk:
     """One step an entry."""
 
-    def __init__(self, gaps: dict[int, tuple[int, bytes]], noted: Head | None) -> None:
+    def __init__(self, gaps: dict[int, tuple[int, bytes]], noted: Head | None, start: Head) -> None:
         self._gaps, self._noted = gaps, noted
-        self.place, self.hash, self.entries = 0, BEGINNING, 0
+        self.place, self.hash, self.entries = start.place, start.hash, 0
         self.broken: str | None = None
+        for first, (last, digest) in gaps.items():
+            if first <= self.place < last:  # where an earlier walk stopped has been dropped since
+                self.place, self.hash = last, digest
+                break
 
     def pass_gaps(self) -> None:
         """Go over what retention has dropped behind the present place."""

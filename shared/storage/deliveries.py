@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.storage.schedule_queries import MOST_COUNTED
+
 _KEPT = timedelta(days=30)
 _REMOVED_AT_ONCE = 100
 
@@ -42,7 +44,9 @@ _LIST = text(
     " status_code, duration_seconds, address, response_body, response_cut, error FROM webhook_deliveries"
     " WHERE webhook_id = :webhook_id ORDER BY sent_at DESC, id DESC LIMIT :limit OFFSET :offset"
 )
-_COUNT = text("SELECT count(*) FROM webhook_deliveries WHERE webhook_id = :webhook_id")
+_COUNT = text(
+    "SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE webhook_id = :webhook_id LIMIT :most) AS found"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +120,10 @@ def disable(connection: Connection, webhook_id: int, url: str, reason: str, now:
 
 
 def list_page(connection: Connection, webhook_id: int, page: int, page_size: int) -> tuple[Sequence[Row[Any]], int]:
-    """One page of a webhook's deliveries, newest first, and their number."""
+    """One page of a webhook's deliveries, newest first, and their number, exact up to MOST_COUNTED."""
     place = {"webhook_id": webhook_id, "limit": page_size, "offset": (page - 1) * page_size}
     rows = connection.execute(_LIST, place).all()
-    return rows, int(connection.execute(_COUNT, {"webhook_id": webhook_id}).scalar_one())
+    return rows, int(connection.execute(_COUNT, {"webhook_id": webhook_id, "most": MOST_COUNTED + 1}).scalar_one())
 
 
 def _storable(value: object) -> object:

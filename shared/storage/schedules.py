@@ -31,7 +31,7 @@ LISTED = f"""s.id, s.project_id, s.name, s.description, s.task_type, s.frequency
     s.enabled AND t.next_run_at IS NOT NULL AND (s.end_time IS NULL OR s.end_time >= now()) AS is_active,
     date_trunc('second', s.created_at) AS created_at, date_trunc('second', s.updated_at) AS updated_at,
     s.task_parameters::text AS task_parameters, s.tags::text AS tags, s.cron_expression, s.interval_seconds,
-    s.start_time, s.end_time, st.last_run_at, st.last_status, st.last_error, s.version,
+    s.start_time, s.end_time, st.last_run_at, st.last_status, st.last_error, NULL AS band, s.version,
     {", ".join(f"s.{name}" for name in _POLICIES)}"""
 JOINS = """LEFT JOIN schedule_timers t ON t.schedule_id = s.id
     LEFT JOIN schedule_statistics st ON st.schedule_id = s.id"""

@@ -20,12 +20,15 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller: a name for the audit log, a role, and the projects in sight (None: all)."""
+    """A caller: a name for the audit log, a role, and the projects in sight (None: all).
+
+    Names may repeat, an `identity` is of one caller alone; empty where nobody is asked who they are.
+    """
 
     name: str
     role: Role
     project_ids: tuple[int, ...] | None = None
-    rate_key: str = ""
+    identity: str = ""
 
     def sees(self, project_id: int) -> bool:
         """Whether a project's objects exist for this caller."""

@@ -8,6 +8,7 @@ from services.api.access.principal import Principal, Role
 from services.api.settings import Settings
 
 _LEEWAY_SECONDS = 30
+_LONGEST_SUBJECT = 200
 
 
 class TokenRefused(Exception):
@@ -15,13 +16,15 @@ class TokenRefused(Exception):
 
 
 class TokenReader:
-    """Reads tokens of one issuer. Its keys are fetched when first needed and kept for five minutes."""
+    """Reads tokens of one issuer. Its keys are fetched when first needed and kept for five minutes, no longer: what the
+    issuer has withdrawn must stop counting. An unknown key makes the library ask again, twice a minute at most.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         issuer = (settings.oidc_issuer or "").rstrip("/")
         self._keys = jwt.PyJWKClient(
-            settings.oidc_jwks_url or f"{issuer}/.well-known/jwks.json", lifespan=300, timeout=5, cache_keys=True
+            settings.oidc_jwks_url or f"{issuer}/.well-known/jwks.json", lifespan=300, timeout=5
         )
 
     def read(self, token: str) -> Principal:
@@ -42,11 +45,14 @@ class TokenReader:
             raise TokenRefused("The token issuer's keys cannot be fetched now.") from error
         except jwt.PyJWTError as error:
             raise TokenRefused(f"This token is not accepted: {error}.") from error
+        subject = str(claims["sub"])
+        if not subject.isprintable() or len(subject) > _LONGEST_SUBJECT:
+            raise TokenRefused(f"The token's sub is no name: {_LONGEST_SUBJECT} printable characters at most.")
         return Principal(
-            f"oidc:{claims['sub']}",
+            f"oidc:{subject}",
             self._role(claims.get(settings.oidc_role_claim)),
             self._projects(claims.get(settings.oidc_projects_claim)),
-            f"oidc:{claims['sub']}",
+            f"oidc:{subject}",
         )
 
     def _role(self, claim: object) -> Role:

@@ -145,6 +145,34 @@ class WebhookList(Page):
     webhooks: list[WebhookShape]
 
 
+class WebhookDeliveryShape(Shape):
+    """One attempt to deliver."""
+
+    id: int
+    webhook_id: int
+    project_id: int
+    schedule_id: int
+    job_id: int
+    attempt: int
+    message_id: str = Field(description="The webhook-id header: the same for every attempt of a job.")
+    event: str
+    url: str
+    sent_at: datetime
+    outcome: Literal["sending", "delivered", "failed", "rejected", "gone", "refused"]
+    status_code: int | None = Field(description="What the receiver answered; null where nothing came.")
+    duration_seconds: float | None
+    address: str | None = Field(description="The judged address it went to.")
+    response_body: str | None = Field(description="The first 4,096 bytes of the answer's body.")
+    response_cut: bool | None = Field(description="Whether there was more.")
+    error: str | None
+
+
+class WebhookDeliveryList(Page):
+    """A page of a webhook's delivery log, newest first."""
+
+    deliveries: list[WebhookDeliveryShape]
+
+
 class TaskTypeCreate(Body):
     """An external task type: its runs are published for a consumer elsewhere."""
 
@@ -242,6 +270,29 @@ class AuditList(Page):
     """A page of the audit log, newest first."""
 
     entries: list[AuditEntry]
+
+
+class ChainProof(Shape):
+    """How far one chain of the audit log was followed in this answer."""
+
+    chain: str
+    from_place: Count = Field(description="Everything up to here was followed before.")
+    to_place: Count
+    entries: Count = Field(description="Entries looked at; the others were dropped by retention, which noted them.")
+    end_place: Count = Field(description="The last entry that was written.")
+    end_hash: str = Field(description="Its hash: keep it, and compare it with what this place holds later.")
+    broken: str | None = Field(description="The first place that does not hold, else null.")
+
+
+class AuditVerification(Shape):
+    """Whether the audit log holds, as far as it was followed."""
+
+    holds: bool = Field(description="No chain followed so far is broken.")
+    complete: bool = Field(description="Every chain was followed to its end. Else ask again with the cursor.")
+    entries: Count = Field(description="Entries looked at since the first answer.")
+    chains: list[ChainProof]
+    broken: list[str] = Field(description="What does not hold, of all answers since the first.")
+    cursor: str | None = Field(description="Where to go on; null when all is done.")
 
 
 class HealthIssueShape(Shape):

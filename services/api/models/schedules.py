@@ -22,6 +22,7 @@ from services.api.models.fields import (
     TaskTypeName,
     needed,
 )
+from shared.domain.health import band
 from shared.domain.recurrence import Explained
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, is_active
 from shared.storage.schedule_queries import ListedSchedule
@@ -187,6 +188,9 @@ class ScheduleShape(Shape):
     last_run_at: datetime | None
     last_status: str | None
     last_error: str | None
+    band: Literal["healthy", "investigate", "critical"] | None = Field(
+        description="By success_rate: above 95 healthy, from 80 to 95 investigate, below critical; null before a run."
+    )
     version: int
     dst_gap: str
     dst_overlap: str
@@ -311,6 +315,7 @@ def shown(stored: StoredSchedule, now: datetime) -> dict[str, object]:
         "last_run_at": stored.last_run_at,
         "last_status": stored.last_status,
         "last_error": stored.last_error,
+        "band": band(stored.success_count, stored.failure_count),
         "version": stored.version,
         **{name: getattr(definition, name) for name in _POLICIES},
     }
@@ -320,6 +325,7 @@ def shown_listed(row: ListedSchedule) -> dict[str, object]:
     """The same of a listed row: fifty a page, so nothing is parsed only to be written again."""
     values = dict(zip(_NAMES, row, strict=True))
     values["success_rate"] = success_rate(row.success_count, row.failure_count)
+    values["band"] = band(row.success_count, row.failure_count)
     values["task_parameters"] = orjson.Fragment(row.task_parameters)
     values["tags"] = orjson.Fragment(row.tags)
     return values

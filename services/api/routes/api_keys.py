@@ -8,13 +8,11 @@ from services.api.caller import Admin, Caller
 from services.api.models.objects import KeyCreate, KeyCreated, KeyList, KeyShape, shown_row
 from services.api.problems import Problem, not_found
 from services.api.routes.documented import WRITES, errors
-from services.api.routes.parameters import ObjectId, PageNumber, PageSize
+from services.api.routes.parameters import IdempotencyKey, ObjectId, PageNumber, PageSize
 from services.api.routing import JsonRoute
 from shared.storage import api_keys
 from shared.storage.database import Connection
-from shared.telemetry.logging import get_logger
 
-log = get_logger(__name__)
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=JsonRoute)
 
 
@@ -26,11 +24,12 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=JsonRoute)
     operation_id="createKey",
     summary="Make an API key",
 )
-def create_key(body: KeyCreate, caller: Admin) -> Response:
+def create_key(body: KeyCreate, caller: Admin, idempotency_key: IdempotencyKey = None) -> Response:
     """For a role, and for some projects or for all. Only its digest is stored."""
     _over_all(caller)
     made = keys.generate()
-    with caller.context.database.transaction() as connection:
+
+    def work(connection: Connection) -> Answer:
         row = api_keys.insert(
             connection,
             name=body.name,
@@ -41,8 +40,11 @@ def create_key(body: KeyCreate, caller: Admin) -> Response:
             created_by=caller.principal.name,
             expires_at=body.expires_at,
         )
-    log.info(f"Made key {row.id} ({row.name}) with the role {row.role}", action="key.created")
-    return reply({**shown_row(row._mapping), "key": made.text}, 201, {"Location": f"/api/v1/keys/{row.id}"})
+        log = (f"Made key {row.id} ({row.name}) with the role {row.role}", {"action": "key.created"})
+        headers = {"Location": f"/api/v1/keys/{row.id}"}
+        return Answer(201, {**shown_row(row._mapping), "key": made.text}, headers, log)
+
+    return caller.write(work)
 
 
 @router.get("", response_model=KeyList, responses=errors(), operation_id="listKeys", summary="List API keys")
@@ -80,17 +82,21 @@ def get_key(key_id: ObjectId, caller: Admin) -> Response:
     operation_id="rotateKey",
     summary="Give a key a new secret",
 )
-def rotate_key(key_id: ObjectId, caller: Admin) -> Response:
+def rotate_key(key_id: ObjectId, caller: Admin, idempotency_key: IdempotencyKey = None) -> Response:
     """The old secret ends at once; other api replicas notice within five seconds."""
     _over_all(caller)
     made = keys.generate()
-    with caller.context.database.transaction() as connection:
+
+    def work(connection: Connection) -> Answer:
         row = api_keys.rotate(connection, key_id, made.prefix, made.digest)
-    if row is None:
-        raise not_found("key", key_id)
+        if row is None:
+            raise not_found("key", key_id)
+        log = (f"Rotated key {key_id}", {"action": "key.rotated"})
+        return Answer(200, {**shown_row(row._mapping), "key": made.text}, log=log)
+
+    response = caller.write(work)
     caller.context.authenticator.forget()
-    log.info(f"Rotated key {key_id}", action="key.rotated")
-    return reply({**shown_row(row._mapping), "key": made.text})
+    return response
 
 
 @router.delete(

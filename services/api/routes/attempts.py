@@ -13,7 +13,7 @@ from services.api.caller import Caller, Operator
 from services.api.models.objects import AttemptClaim, AttemptClaimed
 from services.api.problems import Problem, not_found
 from services.api.routes.documented import WRITES, errors
-from services.api.routes.parameters import ObjectId
+from services.api.routes.parameters import IdempotencyKey, ObjectId
 from services.api.routing import JsonRoute
 from shared.domain.job import JobStatus
 from shared.storage import claims, job_queries
@@ -31,7 +31,13 @@ AttemptNumber = Annotated[int, Path(ge=1, le=32_767, examples=[1])]
     operation_id="claimAttempt",
     summary="Claim an attempt",
 )
-def claim_attempt(job_id: ObjectId, attempt: AttemptNumber, body: AttemptClaim, caller: Operator) -> Response:
+def claim_attempt(
+    job_id: ObjectId,
+    attempt: AttemptNumber,
+    body: AttemptClaim,
+    caller: Operator,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """200: it is yours to start. 409: somebody has it, it has ended, or it is not the job's turn."""
 
     def work(connection: Connection) -> Answer:
@@ -54,7 +60,13 @@ def claim_attempt(job_id: ObjectId, attempt: AttemptNumber, body: AttemptClaim, 
     operation_id="renewAttempt",
     summary="Renew the lease of an attempt",
 )
-def renew_attempt(job_id: ObjectId, attempt: AttemptNumber, body: AttemptClaim, caller: Operator) -> Response:
+def renew_attempt(
+    job_id: ObjectId,
+    attempt: AttemptNumber,
+    body: AttemptClaim,
+    caller: Operator,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """409 when the attempt is not this worker's any more: stop working on it."""
 
     def work(connection: Connection) -> Answer:
@@ -75,7 +87,7 @@ def _job(connection: Connection, job_id: int, caller: Caller) -> JobRow:
 
 def _worker(caller: Caller, name: str) -> str:
     """A name that no worker of ours and no other caller can have."""
-    return f"external:{caller.principal.name}:{name}#external"
+    return f"external:{caller.principal.identity or caller.principal.name}:{name}#external"
 
 
 def _claimed(connection: Connection, job_id: int, attempt: int, worker: str) -> Answer:

@@ -1,13 +1,15 @@
-"""`/api/v1/audit`: who did what, and what ran. health writes it; here it is only read."""
+"""`/api/v1/audit`: who did what, and what ran. health writes it; here it is read, and proved."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from services.api.actions import verification
 from services.api.answers import page_of, reply
-from services.api.caller import Viewer
+from services.api.caller import Admin, Viewer
 from services.api.models.fields import INT8, Instant
-from services.api.models.objects import AuditList
+from services.api.models.objects import AuditList, AuditVerification
+from services.api.problems import Problem
 from services.api.routes.documented import errors
 from services.api.routes.parameters import PageNumber, PageSize, ProjectFilter
 from services.api.routing import JsonRoute
@@ -38,3 +40,25 @@ def list_audit(  # noqa: PLR0913, PLR0917 (one query parameter each)
         return reply(page_of("entries", [dict(row._mapping) for row in rows], total, page, page_size))
 
     return caller.read(work)
+
+
+@router.get(
+    "/verification",
+    response_model=AuditVerification,
+    responses=errors(),
+    operation_id="verifyAudit",
+    summary="Prove that the audit log was not altered",
+)
+def verify_audit(
+    caller: Admin,
+    cursor: Annotated[str | None, Query(max_length=20_000, description="Go on where an answer stopped.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Entries to look at.")] = 20_000,
+) -> Response:
+    """Recomputes the hashes of the stored entries and follows each chain, as `make audit-verify` does.
+
+    One answer looks at `limit` entries; follow `cursor` until `complete`. Chains run through all projects, so this
+    needs an admin who sees every project.
+    """
+    if caller.principal.project_ids is not None:
+        raise Problem(403, "Only a caller who sees every project verifies the audit log.")
+    return reply(verification.verify(caller.context.database, caller.context.secrets, cursor, limit))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.api.models.fields import ProblemBody
-from services.api.problems import MEDIA_TYPE
+from services.api.problems import MEDIA_TYPE, Problem
 
 _MEANINGS = {
     401: "No credentials, or ones that do not count.",
@@ -16,6 +16,25 @@ _MEANINGS = {
     429: "Too many requests.",
     503: "The database is unavailable; nothing was changed.",
 }
+_EXAMPLES = {
+    401: "This API key is unknown, revoked or expired.",
+    403: "This needs the role operator; yours is viewer.",
+    404: "There is no schedule 123.",
+    409: "Job 456 has ended: it is succeeded.",
+    412: "It has changed meanwhile: its version is 4.",
+    413: "A body may have 1,048,576 bytes at most.",
+    422: "1 field cannot be accepted.",
+    429: "Too many requests.",
+    503: "The database is unavailable; try again in a moment.",
+}
+_FIELDS = (
+    {
+        "field": "cron_expression",
+        "message": "0 2 * * has 4 fields, 5 are needed",
+        "value": "0 2 * *",
+        "suggestion": "0 2 * * *",
+    },
+)
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
@@ -25,7 +44,12 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     for status in sorted({*statuses, 401, 403, 422, 429, 503}):
         documented[status] = {
             "description": _MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/ProblemBody"},
+                    "example": Problem(status, _EXAMPLES[status], errors=_FIELDS if status == 422 else ()).body(),
+                }
+            },
         }
         if status in (429, 503):
             documented[status]["headers"] = _RETRY_AFTER

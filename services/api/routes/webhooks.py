@@ -10,6 +10,7 @@ from services.api.caller import Caller, Operator, Viewer
 from services.api.models.objects import (
     WebhookCreate,
     WebhookCreated,
+    WebhookDeliveryList,
     WebhookList,
     WebhookShape,
     WebhookUpdate,
@@ -21,7 +22,7 @@ from services.api.routes.documented import WRITES, errors
 from services.api.routes.parameters import IdempotencyKey, IfMatch, ObjectId, PageNumber, PageSize, ProjectFilter
 from services.api.routing import JsonRoute
 from shared.secrets import SecretUnreadable
-from shared.storage import projects, webhooks
+from shared.storage import deliveries, projects, webhooks
 from shared.storage.database import Connection
 from shared.webhook_secrets import check_secret, new_secret, open_secrets, rotated, seal_secrets
 
@@ -139,6 +140,28 @@ def delete_webhook(webhook_id: ObjectId, caller: Operator, if_match: IfMatch = N
         return Answer(204, log=(f"Deleted webhook {webhook_id}", {"action": "webhook.deleted"}))
 
     return caller.write(work)
+
+
+@router.get(
+    "/{webhook_id:int}/deliveries",
+    response_model=WebhookDeliveryList,
+    responses=errors(404),
+    operation_id="listWebhookDeliveries",
+    summary="Read a webhook's delivery log",
+)
+def list_webhook_deliveries(
+    webhook_id: ObjectId, caller: Viewer, page: PageNumber = 1, page_size: PageSize = 50
+) -> Response:
+    """Every attempt of the last 30 days, newest first: what was answered, how fast, and what went wrong."""
+
+    def work(connection: Connection) -> Response:
+        row = webhooks.get(connection, webhook_id)
+        if row is None or not caller.principal.sees(row.project_id):
+            raise not_found("webhook", webhook_id)
+        rows, total = deliveries.list_page(connection, webhook_id, page, page_size)
+        return reply(page_of("deliveries", [dict(one._mapping) for one in rows], total, page, page_size))
+
+    return caller.read(work)
 
 
 def _unseal(caller: Caller, project_id: int, sealed: bytes | None) -> list[str]:

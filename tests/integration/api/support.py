@@ -72,7 +72,7 @@ class Api:
     def messages(self, schedule_id: int) -> list[dict[str, Any]]:
         """What waits in the outbox for a schedule, in order."""
         stored = [text for (text,) in self.rows("SELECT messages FROM outbox ORDER BY id")]
-        return [message for text in stored for message in orjson.loads(text) if message["key"] == str(schedule_id)]
+        return [message for text in stored for message in orjson.loads(text) if message.get("key") == str(schedule_id)]
 
 
 @contextmanager

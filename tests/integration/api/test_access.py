@@ -57,7 +57,34 @@ def _tenant(api: Api, name: str) -> Tenant:
         "key": make_key(api, "admin", [project], name)["key"],
         "viewer": make_key(api, "viewer", [project], name)["key"],
         "key_id": make_key(api, "viewer", [project], name)["id"],
+        "operator": make_key(api, "operator", [project], name)["key"],
+        "dead_letter_id": _letter(api, project, schedule),
     }
+
+
+def _letter(api: Api, project: int, schedule: int) -> int:
+    """A dead letter as health keeps it."""
+    ((letter_id,),) = api.rows(
+        "INSERT INTO dead_letters (kafka_partition, kafka_offset, put_aside_at, reason, consumer, topic, truncated,"
+        " key, headers, value, schedule_id, project_id) VALUES (0, %s, now(), 'unreadable', 'health', 'runs.results',"
+        " false, 'k', '[]', 'v', %s, %s) RETURNING id",
+        schedule,
+        schedule,
+        project,
+    )
+    return int(letter_id)
+
+
+IDS = ("schedule_id", "job_id", "project_id", "repository_id", "webhook_id", "key_id", "dead_letter_id")
+
+
+def _path(template: str, tenant: Tenant) -> str:
+    """A documented path with a tenant's ids. A new parameter must be placed here, or nothing would be found there."""
+    path = template.replace("{attempt}", "1").replace("{name}", "sync")
+    for parameter in IDS:
+        path = path.replace(f"{{{parameter}}}", str(tenant[parameter]))
+    assert "{" not in path, f"{path}: its parameter is new; give the tenants one"
+    return path
 
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -87,8 +114,8 @@ LISTS = {
     "listAudit",
     "getHealthReport",
 }
-LISTS |= {"getStatistics", "listDueSchedules"}
-OVER_ALL = {"createProject", "createKey", "listKeys", "getKey", "rotateKey", "revokeKey"}
+LISTS |= {"getStatistics", "listDueSchedules", "listDeadLetters"}
+OVER_ALL = {"createProject", "createKey", "listKeys", "getKey", "rotateKey", "revokeKey", "verifyAudit"}
 
 
 def test_the_other_tenant_finds_nothing_on_any_route(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
@@ -98,10 +125,11 @@ def test_the_other_tenant_finds_nothing_on_any_route(guarded_api: Api, tenants: 
     for template, operations in document["paths"].items():
         for method, operation in operations.items():
             name = operation["operationId"]
-            path = template
-            for parameter in ("schedule_id", "job_id", "project_id", "repository_id", "webhook_id", "key_id"):
-                path = path.replace(f"{{{parameter}}}", str(other[parameter]))
-            path = path.replace("{attempt}", "1").replace("{name}", "sync")
+            path = _path(template, other)
+            # The path leads to a route, and to something: what the other tenant is not told about is there.
+            assert ask(guarded_api, None, "PUT", path).status_code == 405, path
+            if method == "get" and name not in OVER_ALL | {"getArtifact"}:
+                assert ask(guarded_api, other["key"], "GET", path).status_code == 200, name
             if name in EVERYBODYS:
                 continue
             if name in CREATIONS:
@@ -136,9 +164,7 @@ def _nothing_in(found: Any, name: str, own: Tenant) -> bool:
 def test_every_route_needs_credentials(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
     document = guarded_api.client.get("/openapi.json").json()
     for template, operations in document["paths"].items():
-        path = template.replace("{name}", "sync")
-        for parameter in ("schedule_id", "job_id", "project_id", "repository_id", "webhook_id", "key_id", "attempt"):
-            path = path.replace(f"{{{parameter}}}", "1")
+        path = _path(template, tenants[0])
         for method in operations:
             for key in (None, "nonsense", "cc_0123456789ab_" + "x" * 43):
                 answer = ask(guarded_api, key, method.upper(), path)
@@ -156,6 +182,73 @@ def test_a_viewer_changes_nothing(guarded_api: Api, tenants: tuple[Tenant, Tenan
         answer = ask(guarded_api, own["viewer"], method, target, json=body)
         assert answer.status_code == 403
         assert "operator" in answer.json()["detail"]
+
+
+ADMINS = {"createProject", "updateProject", "registerTaskType"} | (OVER_ALL - {"createProject"})
+
+
+def test_every_route_asks_for_its_role(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
+    """With the tenant's own things: a viewer changes nothing, an operator nothing that is an admin's."""
+    own, _ = tenants
+    document = guarded_api.client.get("/openapi.json").json()
+    for template, operations in document["paths"].items():
+        for method, operation in operations.items():
+            name, path = operation["operationId"], _path(template, own)
+            body = CREATIONS.get(name, BODIES.get(name))
+            needs_more = name in ADMINS or (method != "get" and name != "previewSchedule")
+            refused = ask(guarded_api, own["viewer"], method.upper(), path, json=body).status_code == 403
+            assert refused is needs_more, (name, "viewer")
+            if name in ADMINS:
+                answer = ask(guarded_api, own["operator"], method.upper(), path, json=body)
+                assert answer.status_code == 403, (name, "operator")
+                assert "admin" in answer.json()["detail"], name
+
+
+def test_an_admin_of_one_project_cannot_widen_their_sight(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
+    own, other = tenants
+    for project_ids in (None, [other["project_id"]], [own["project_id"]]):
+        wanted = {"name": "more", "role": "admin", "project_ids": project_ids}
+        assert ask(guarded_api, own["key"], "POST", "/api/v1/keys", json=wanted).status_code == 403
+    for role in ("operator", "viewer"):
+        wanted = {"name": "more", "role": "admin", "project_ids": [own["project_id"]]}
+        answer = ask(
+            guarded_api, own["operator" if role == "operator" else "viewer"], "POST", "/api/v1/keys", json=wanted
+        )
+        assert answer.status_code == 403
+    # No field of an object moves it to another project, or sets what the system keeps.
+    for field, value in (("project_id", other["project_id"]), ("id", 1), ("version", 9), ("success_count", 5)):
+        for kind in ("schedules", "repositories", "webhooks"):
+            path = f"/api/v1/{kind}/{own[{'repositories': 'repository'}.get(kind, kind[:-1]) + '_id']}"
+            answer = ask(guarded_api, own["key"], "PATCH", path, json={field: value})
+            assert answer.status_code == 422, (kind, field)
+            assert answer.json()["errors"][0]["message"] == "there is no such field"
+
+
+def test_answers_under_an_idempotency_key_are_one_callers(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
+    """Two keys may have the same name, and the callers may guess each other's request whole."""
+    own, other = tenants
+    first, second = (make_key(guarded_api, "operator", [own["project_id"]], "ci")["key"] for _ in range(2))
+    body = {"project_id": own["project_id"], "name": "secretive", "url": "https://example.com/x"}
+    headers = {"Idempotency-Key": "guessed"}
+    made = ask(guarded_api, first, "POST", "/api/v1/webhooks", json=body, headers=headers)
+    assert made.status_code == 201
+    again = ask(guarded_api, first, "POST", "/api/v1/webhooks", json=body, headers=headers)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == made.json()
+    stranger = ask(guarded_api, second, "POST", "/api/v1/webhooks", json=body, headers=headers)
+    assert stranger.status_code == 409  # the name is taken: the request was judged, not answered from memory
+    assert made.json()["secret"] not in stranger.text
+    foreign = make_key(guarded_api, "operator", [other["project_id"]], "ci")["key"]
+    assert ask(guarded_api, foreign, "POST", "/api/v1/webhooks", json=body, headers=headers).status_code == 422
+
+
+def test_a_key_is_made_once_under_an_idempotency_key(guarded_api: Api) -> None:
+    body = {"name": "once", "role": "viewer"}
+    headers = {"Idempotency-Key": "make-it-once"}
+    first, second = (guarded_api.client.post("/api/v1/keys", json=body, headers=headers) for _ in range(2))
+    assert first.status_code == 201
+    assert second.json() == first.json()
+    assert first.json()["key"] not in str(guarded_api.rows("SELECT idempotency_keys::text FROM idempotency_keys"))
 
 
 def test_keys_are_shown_once_rotated_and_revoked(guarded_api: Api) -> None:

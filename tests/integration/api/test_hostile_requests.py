@@ -188,3 +188,100 @@ def test_it_stops_within_two_seconds(database_url: str, tmp_path: Path) -> None:
         api.process.send_signal(signal.SIGTERM)
         assert api.process.wait(10) == 0
         assert time.monotonic() - started < 3
+
+
+def test_bottomless_bodies_are_refused_where_they_would_be_stored(api: Api) -> None:
+    """Events cannot carry more than 255 levels: what was stored would never have been published."""
+    payload: object = "deep"
+    for _ in range(200):
+        payload = {"a": payload}
+    body = {"project_id": 1, "name": "x", "task_type": "webhook_delivery", "frequency": "daily"}
+    deep = {**body, "task_parameters": {"webhook_id": 1, "payload": payload}}
+    answer = api.client.post("/api/v1/schedules", json=deep)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "task_parameters", "message": "more than 100 levels of nesting"}]
+    made = api.create()
+    assert api.client.patch(f"/api/v1/schedules/{made['id']}", json={"tags": {"a": payload}}).status_code == 422
+    flat = {"webhook_id": 1, "payload": {"list": [{} for _ in range(500)]}}  # many brackets, few levels
+    assert api.client.post("/api/v1/schedules", json={**body, "task_parameters": flat}).status_code == 201
+    typed = {"name": "deep_type", "parameters_schema": {"type": "object", "properties": {"a": payload}}}
+    assert api.client.post("/api/v1/task-types", json=typed).status_code == 422
+
+
+def test_of_two_equal_names_in_a_body_one_counts_for_judging_and_storing(guarded_api: Api) -> None:
+    key = guarded_api.client.post("/api/v1/keys", json={"name": "x", "role": "admin", "project_ids": [1]}).json()["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    body = b'{"name":"twice","url":"https://example.com/a","project_id":%d,"project_id":%d}'
+    other = guarded_api.client.post("/api/v1/projects", json={"name": "not theirs"}).json()["id"]
+    refused = guarded_api.client.post("/api/v1/repositories", content=body % (1, other), headers=headers)
+    assert refused.status_code == 422
+    made = guarded_api.client.post("/api/v1/repositories", content=body % (other, 1), headers=headers)
+    assert (made.status_code, made.json()["project_id"]) == (201, 1)
+
+
+def test_a_method_is_what_it_says(api: Api) -> None:
+    made = api.create()
+    path = f"/api/v1/schedules/{made['id']}"
+    for header in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
+        assert api.client.get(path, headers={header: "DELETE"}).status_code == 200
+        assert api.client.post(f"{path}?_method=DELETE", headers={header: "DELETE"}).status_code == 405
+    assert api.client.get(path).status_code == 200
+    for method in ("TRACE", "CONNECT", "PROPFIND", "HEAD"):
+        assert api.client.request(method, path).status_code == 405, method
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [
+        (["*"], 200),
+        (['"1"'], 200),
+        (['"7", "1"'], 200),
+        (['"7"', '"1"'], 200),  # two header lines are one list
+        (['W/"1"'], 412),
+        (['"7"'], 412),
+        (["1"], 412),
+        (['"1'], 412),
+        ([""], 200),
+    ],
+)
+def test_if_match_compares_strongly(api: Api, tags: list[str], status: int) -> None:
+    made = api.create()
+    headers = [("If-Match", tag) for tag in tags]
+    answer = api.client.patch(f"/api/v1/schedules/{made['id']}", json={"name": "matched"}, headers=headers)
+    assert answer.status_code == status
+
+
+def test_no_header_of_an_answer_can_be_written_by_a_caller(api: Api) -> None:
+    made = api.create(name="a\r\nX-Injected: 1")
+    job = api.client.post(f"/api/v1/schedules/{made['id']}/execute", json={"force": True}).json()["job_id"]
+    # A worker elsewhere publishes what it likes as its artifacts.
+    stored = '[{"name": "a.txt", "media_type": "text/html\\r\\nX-Injected: 1", "size": 3, "sha256": "x"},'
+    stored += ' {"name": "../../secrets.key", "media_type": "text/plain", "size": 3, "sha256": "x"}]'
+    api.rows("UPDATE jobs SET status = 'succeeded', artifacts = %s::jsonb WHERE id = %s", stored, job)
+    ((day,),) = api.rows("SELECT (scheduled_for AT TIME ZONE 'UTC')::date FROM jobs WHERE id = %s", job)
+    folder = api.log.parent / "artifacts" / str(day) / str(job) / "0"
+    attempt = api.client.get(f"/api/v1/jobs/{job}").json()["attempt"]
+    folder = folder.with_name(str(attempt))
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_bytes(b"abc")
+    answer = api.client.get(f"/api/v1/jobs/{job}/artifacts/a.txt")
+    assert (answer.status_code, answer.content) == (200, b"abc")
+    assert "x-injected" not in answer.headers
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    for name in ("..%2F..%2Fsecrets.key", "%2e%2e%2f%2e%2e%2fsecrets.key", "a.txt%00"):
+        assert api.client.get(f"/api/v1/jobs/{job}/artifacts/{name}").status_code in (404, 422), name
+    for headers in ({"X-Request-Id": "a\x0bb"}, {"Idempotency-Key": "a\tb"}):
+        answer = api.client.post("/api/v1/schedules", json=CREATE, headers=headers)
+        assert answer.headers["x-request-id"] != "a\x0bb"
+        assert answer.status_code in (201, 422)
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/xml", "multipart/form-data", "text/html", "application/json; charset=utf-16"]
+)
+def test_another_media_type_is_no_way_round(api: Api, kind: str) -> None:
+    body = b'{"project_id": 1, "name": "x", "url": "ext::sh -c id"}'
+    answer = api.client.post("/api/v1/repositories", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == PROBLEM
