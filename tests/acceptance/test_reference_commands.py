@@ -47,7 +47,7 @@ CREATE = {
     "frequency": "hourly",
     "task_parameters": {},
     "description": "Check system health every hour"
-  }'""",
+}'""",
     "Weekly Report": r"""curl -X POST http://localhost:8000/api/v1/schedules \
   -H "Content-Type: application/json" \
   -d '{
@@ -62,7 +62,7 @@ CREATE = {
         "report_type": "summary"
     },
     "description": "Weekly report every Monday at 9 AM PT"
-  }'""",
+}'""",
     "Campaign Notifications": r"""curl -X POST http://localhost:8000/api/v1/schedules \
   -H "Content-Type: application/json" \
   -d '{
@@ -76,7 +76,7 @@ CREATE = {
         "webhook_id": 15
     },
     "description": "Daily notifications during November campaign"
-  }'""",
+}'""",
     "Business Hours Sync": r"""curl -X POST http://localhost:8000/api/v1/schedules \
   -H "Content-Type: application/json" \
   -d '{
@@ -87,7 +87,7 @@ CREATE = {
     "cron_expression": "0 9-17 * * 1-5",
     "timezone": "America/New_York",
     "description": "Sync every hour, 9 AM - 5 PM, Monday-Friday ET"
-  }'""",
+}'""",
 }
 REST = (
     '"project_id": 1, "name": "Daily Analysis", "task_type": "health_check", "frequency": "daily",'

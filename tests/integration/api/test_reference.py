@@ -36,7 +36,7 @@ EXAMPLES = [
     "frequency": "hourly",
     "task_parameters": {},
     "description": "Check system health every hour"
-  }""",
+}""",
     """{
     "project_id": 1,
     "name": "Weekly Report",
@@ -49,7 +49,7 @@ EXAMPLES = [
         "report_type": "summary"
     },
     "description": "Weekly report every Monday at 9 AM PT"
-  }""",
+}""",
     """{
     "project_id": 1,
     "name": "Campaign Notifications",
@@ -61,7 +61,7 @@ EXAMPLES = [
         "webhook_id": 15
     },
     "description": "Daily notifications during November campaign"
-  }""",
+}""",
     """{
     "project_id": 1,
     "name": "Business Hours Sync",
@@ -70,7 +70,7 @@ EXAMPLES = [
     "cron_expression": "0 9-17 * * 1-5",
     "timezone": "America/New_York",
     "description": "Sync every hour, 9 AM - 5 PM, Monday-Friday ET"
-  }""",
+}""",
 ]
 
 
