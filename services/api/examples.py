@@ -264,6 +264,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "project_id": 1,
                 "since": "2025-10-12T15:30:00Z",
                 "detail": "the last 3 runs failed",
+                "remedy": "Read last_error of the schedule, and its last jobs.",
             }
         ],
     },

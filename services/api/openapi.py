@@ -26,6 +26,20 @@ _SECURITY = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
 _ETAG = {"description": "The version, for If-Match.", "schema": {"type": "string"}}
+_LEADS = (
+    ("/api/v1/projects", "project_id", "/id", ("getProject", "updateProject")),
+    ("/api/v1/repositories", "repository_id", "/id", ("getRepository", "updateRepository", "deleteRepository")),
+    (
+        "/api/v1/webhooks",
+        "webhook_id",
+        "/id",
+        ("getWebhook", "updateWebhook", "listWebhookDeliveries", "deleteWebhook"),
+    ),
+    ("/api/v1/keys", "key_id", "/id", ("getKey", "rotateKey", "revokeKey")),
+    ("/api/v1/task-types", "name", "/name", ("getTaskType",)),
+    ("/api/v1/dead-letters", "dead_letter_id", "/dead_letters/0/id", ("getDeadLetter", "resendDeadLetter")),
+)
+"""What a creation's answer, or a list's first item, leads to."""
 _LOCATION = {"description": "Where the new thing is.", "schema": {"type": "string"}}
 
 
@@ -112,8 +126,19 @@ def _link(document: dict[str, Any]) -> None:
     executed = document["paths"]["/api/v1/schedules/{schedule_id}/execute"]["post"]["responses"]["202"]
     job = {"job_id": "$response.body#/job_id"}
     executed["links"] = {
-        operation: {"operationId": operation, "parameters": job} for operation in ("getJob", "cancelJob")
+        operation: {"operationId": operation, "parameters": job} for operation in ("getJob", "cancelJob", "retryJob")
     }
+    executed["links"]["claimAttempt"] = {
+        "operationId": "claimAttempt",
+        "parameters": job | {"attempt": "1"},
+        "requestBody": {"worker": "render-7"},
+    }
+    for path, parameter, found, leads_to in _LEADS:
+        method, status = ("get", "200") if found.count("/") > 1 else ("post", "201")
+        document["paths"][path][method]["responses"][status]["links"] = {
+            operation: {"operationId": operation, "parameters": {parameter: f"$response.body#{found}"}}
+            for operation in leads_to
+        }
 
 
 def text(app: FastAPI) -> bytes:

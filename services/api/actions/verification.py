@@ -17,6 +17,8 @@ from shared.storage.audit_proof import START, Proof
 from shared.storage.database import Database
 
 _PURPOSE = "audit-verification"
+_MOST_BROKEN = 20
+"""Breaks named: the cursor carries them, and travels in a URL."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ def verify(database: Database, secrets: SecretBox, cursor: str | None, limit: in
         left -= proof.entries
         progress.entries += proof.entries
         shown.append(_shown(proof, start))
-        if proof.broken is not None:
+        if proof.broken is not None and len(progress.broken) < _MOST_BROKEN:
             progress.broken.append(f"{name}: {proof.broken}")
         if not proof.complete:
             progress.chain, progress.head, done = name, proof.head or start, False

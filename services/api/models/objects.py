@@ -291,7 +291,7 @@ class AuditVerification(Shape):
     complete: bool = Field(description="Every chain was followed to its end. Else ask again with the cursor.")
     entries: Count = Field(description="Entries looked at since the first answer.")
     chains: list[ChainProof]
-    broken: list[str] = Field(description="What does not hold, of all answers since the first.")
+    broken: list[str] = Field(description="What does not hold, of all answers since the first; 20 chains at most.")
     cursor: str | None = Field(description="Where to go on; null when all is done.")
 
 

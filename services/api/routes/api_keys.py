@@ -63,12 +63,12 @@ def list_keys(caller: Admin, page: PageNumber = 1, page_size: PageSize = 50) -> 
     "/{key_id:int}", response_model=KeyShape, responses=errors(404), operation_id="getKey", summary="Get an API key"
 )
 def get_key(key_id: ObjectId, caller: Admin) -> Response:
-    """Without its secret."""
+    """Without its secret. A revoked one is gone; the list remembers it."""
     _over_all(caller)
 
     def work(connection: Connection) -> Response:
         row = api_keys.get(connection, key_id)
-        if row is None:
+        if row is None or row.revoked_at is not None:
             raise not_found("key", key_id)
         return reply(shown_row(row._mapping))
 

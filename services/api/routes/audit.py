@@ -51,7 +51,10 @@ def list_audit(  # noqa: PLR0913, PLR0917 (one query parameter each)
 )
 def verify_audit(
     caller: Admin,
-    cursor: Annotated[str | None, Query(max_length=20_000, description="Go on where an answer stopped.")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=4_000, pattern="^[A-Za-z0-9_=-]+$", description="Go on where an answer stopped."),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Entries to look at.")] = 20_000,
 ) -> Response:
     """Recomputes the hashes of the stored entries and follows each chain, as `make audit-verify` does.
