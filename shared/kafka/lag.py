@@ -2,13 +2,17 @@
 
 The health service watches itself and the others with it: a consumer that sits alive but idle after a broker's restart
 does not know that it is behind, so it is not the one to ask.
+
+Committed offsets are asked for by a consumer that never joins, not by the admin client: librdkafka's
+ListConsumerGroupOffsets ends the whole process by a null pointer when the group's coordinator is just moving or loading
+(confluentinc/librdkafka#5040; seen here against a broker that had just started).
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -51,6 +55,7 @@ class LagReader:
             "error_cb": _ignore,
         }
         self._admin = AdminClient(self._configuration)
+        self._consumers: dict[str, Consumer] = {}
 
     def topics(self) -> dict[str, int]:
         """Every topic behind our prefix, with its number of partitions. Raises BrokerUnavailable."""
@@ -71,33 +76,44 @@ class LagReader:
             listed = self._admin.list_consumer_groups(request_timeout=self._timeout).result()
         except KafkaException as error:
             raise BrokerUnavailable(str(error)) from error
-        return sorted(
+        found = sorted(
             group.group_id.removeprefix(self._prefix)
             for group in listed.valid
             if group.group_id.startswith(self._prefix)
         )
+        for gone in self._consumers.keys() - set(found):
+            self._consumers.pop(gone).close()
+        return found
 
     def read(self, group: str, topics: Collection[str] | None = None) -> list[Standing]:
         """Where a group stands: in these topics, or wherever it has committed. Raises BrokerUnavailable."""
-        wanted = None
-        if topics is not None:
-            partitions = self.topics()
-            wanted = [
-                TopicPartition(self._prefix + topic, partition)
-                for topic in topics
-                for partition in range(partitions.get(topic, 0))
-            ]
-            if not wanted:
-                return []
+        existing = self.topics()
+        wanted = [
+            TopicPartition(self._prefix + topic, partition)
+            for topic in (existing if topics is None else topics)
+            for partition in range(existing.get(topic, 0))
+        ]
+        if not wanted:
+            return []
         try:
-            request = ConsumerGroupTopicPartitions(self._prefix + group, wanted)
-            answer = self._admin.list_consumer_group_offsets([request], request_timeout=self._timeout)
-            committed = next(iter(answer.values())).result().topic_partitions
-            return self._standings(committed)
+            committed = self._committed(group, wanted)
+            return self._standings([one for one in committed if topics is not None or one.offset >= 0])
         except KafkaException as error:
-            # After a broker's restart the old admin client times out for ever (seen with librdkafka 2.16): begin anew.
+            # After a broker's restart an old client may time out for ever (seen with librdkafka 2.16): begin anew.
             self._admin = AdminClient(self._configuration)
+            self._consumers.pop(group).close()
             raise BrokerUnavailable(str(error)) from error
+
+    def _committed(self, group: str, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        """Where the group is, asked by a consumer of that name which never joins it."""
+        if group not in self._consumers:
+            about = {"group.id": self._prefix + group, "enable.auto.commit": False}
+            self._consumers[group] = Consumer({**self._configuration, **about})
+        committed = self._consumers[group].committed(wanted, timeout=self._timeout)
+        for one in committed:
+            if one.error is not None:
+                raise KafkaException(one.error)
+        return committed
 
     def _standings(self, committed: list[TopicPartition]) -> list[Standing]:
         if not committed:
