@@ -8,7 +8,9 @@ sizes.
 from __future__ import annotations
 
 import os
+import re
 import time
+import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
@@ -30,19 +32,26 @@ PARTITIONS = 6
 
 
 def run(servers: BenchServers) -> dict[str, float]:
-    """The three figures."""
+    """The figures."""
     results = int(os.environ.get("BENCH_RESULTS", "100000"))
     stored = int(os.environ.get("BENCH_SCHEDULES", "1000000"))
     ensure_topics(servers.kafka_bootstrap_servers, servers.topic_prefix, FIXED, partitions=PARTITIONS, replication=1)
     connection = psycopg2.connect(servers.owner_url.replace("+psycopg2", ""))
     connection.autocommit = True
     _publish(servers, _store_jobs(connection, results))
-    with servers.service("health"):
+    with servers.service("health") as url:
         per_second = _recorded_per_second(connection, results)
+        batch = _events_per_transaction(url)
     _store_schedules(connection, stored)
     seconds = min(_report_seconds(servers) for _ in range(3))
     connection.close()
-    return {"per_second": per_second, "results": results, "report_seconds": seconds, "report_schedules": stored}
+    return {
+        "per_second": per_second,
+        "results": results,
+        "events_per_transaction": batch,
+        "report_seconds": seconds,
+        "report_schedules": stored,
+    }
 
 
 def _store_jobs(connection: psycopg2.extensions.connection, number: int) -> list[tuple[int, int, datetime]]:
@@ -110,6 +119,14 @@ def _recorded_per_second(connection: psycopg2.extensions.connection, results: in
             return (results - first[1]) / (now - first[0])
         time.sleep(0.02)
     raise RuntimeError("the results were not recorded within five minutes")
+
+
+def _events_per_transaction(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    found = re.findall(r"^commandcenter_record_batch_size_(sum|count) (\S+)$", page, re.MULTILINE)
+    values = {name: float(value) for name, value in found}
+    return values["sum"] / values["count"]
 
 
 def _number(connection: psycopg2.extensions.connection, statement: str) -> int:

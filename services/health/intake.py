@@ -107,6 +107,7 @@ class Intake:
 
     async def _collect(self, queue: EventQueue, lanes: list[asyncio.Queue[Batch]]) -> None:
         """Batches of what waits, each as large as it happens to be, up to the limit."""
+        waiting: list[list[Record]] = [[] for _ in lanes]
         while True:
             try:
                 event = await queue.get()
@@ -114,15 +115,20 @@ class Intake:
                 if self._ending.is_set():
                     return
                 raise RuntimeError("Faust has ended the stream") from None
-            for lane, records in enumerate(await self._take(event, queue)):
-                if not records:
+            await self._take(event, queue, waiting)
+            for lane, batches in enumerate(lanes):
+                records = waiting[lane]
+                # Before a busy lane the next batch grows, while there is more to come: other lanes do not wait for it.
+                grows = batches.full() and len(records) < self._batch_size and not queue.empty()
+                if not records or grows:
                     continue
                 try:
                     reading = self._recorder.read(records)
                 except TooManyDead as error:
                     await self._stop_for_good("reading", error)
                     return
-                await lanes[lane].put((records, reading))
+                waiting[lane] = []
+                await batches.put((records, reading))
 
     async def _record(self, lane: int, batches: asyncio.Queue[Batch]) -> None:
         """One batch after the other; what is not begun when the service ends is read again after its restart."""
@@ -143,12 +149,11 @@ class Intake:
                 if not self._busy:
                     self._idle.set()
 
-    async def _take(self, event: Any, queue: EventQueue) -> list[list[Record]]:
-        """This event and what waits behind it, by lane, until one lane's batch is full."""
-        batches: list[list[Record]] = [[] for _ in range(self._lanes)]
+    async def _take(self, event: Any, queue: EventQueue, waiting: list[list[Record]]) -> None:
+        """This event and what waits behind it, to each lane its own, until one lane's batch is full."""
         while True:
             message = event.message
-            lane = batches[self._lane_of.setdefault(message.partition, len(self._lane_of) % self._lanes)]
+            lane = waiting[self._lane_of.setdefault(message.partition, len(self._lane_of) % self._lanes)]
             accepted, seek_to = self._positions.accept((message.topic, message.partition), message.offset)
             if accepted:
                 lane.append(self._of(message))
@@ -157,7 +162,7 @@ class Intake:
                 metrics.REREAD.labels(message.topic.removeprefix(self._prefix)).inc()
                 await self._seek(message.topic, message.partition, seek_to)
             if len(lane) >= self._batch_size or queue.empty():
-                return batches
+                return
             event = queue.get_nowait()
 
     async def _until_written(self, reading: Reading, lane: int, part: str) -> bool:

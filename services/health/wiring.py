@@ -65,6 +65,7 @@ class Service:
         self._database = Database(
             settings.database_url,
             application="commandcenter-health",
+            pool_size=settings.record_lanes + 4,  # the chores, the pulse, and pausing what failed too often
             transaction_timeout_ms=20_000,
             idle_in_transaction_ms=5_000,
         )
