@@ -232,7 +232,7 @@ def on_duty(replicas: list[Replica]) -> dict[tuple[int, str], int]:
 
 def of_topic(kafka: str, prefix: str) -> list[Any]:
     """The events as a third party reads them from Kafka; a schedule's are in their order."""
-    seen = read_all(kafka, [f"{prefix}runs.results"], within=120)
+    seen = read_all(kafka, [f"{prefix}runs.results"], within=1_000)  # looks of a thousand messages
     return [SimpleNamespace(id=one.headers["ce_id"], data=SimpleNamespace(**one.data)) for one in seen]
 
 
