@@ -271,9 +271,9 @@ def test_no_header_of_an_answer_can_be_written_by_a_caller(api: Api) -> None:
     assert answer.headers["content-disposition"].startswith("attachment")
     for name in ("..%2F..%2Fsecrets.key", "%2e%2e%2f%2e%2e%2fsecrets.key", "a.txt%00"):
         assert api.client.get(f"/api/v1/jobs/{job}/artifacts/{name}").status_code in (404, 422), name
-    for headers in ({"X-Request-Id": "a\x0bb"}, {"Idempotency-Key": "a\tb"}):
+    for headers in ({"X-Request-Id": "a b=c"}, {"Idempotency-Key": "a\tb"}):
         answer = api.client.post("/api/v1/schedules", json=CREATE, headers=headers)
-        assert answer.headers["x-request-id"] != "a\x0bb"
+        assert answer.headers["x-request-id"] != "a b=c"
         assert answer.status_code in (201, 422)
 
 
