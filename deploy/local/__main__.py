@@ -17,6 +17,7 @@ from deploy.local import control, logs
 from deploy.local.errors import StackError
 from deploy.local.ports import is_free
 from deploy.local.probes import readiness
+from deploy.local.processes import leftovers
 from deploy.local.settings import SERVICES, LocalSettings, read_settings
 from deploy.local.state import StackState
 
@@ -66,11 +67,18 @@ def status(settings: LocalSettings) -> int:
     """Print a table; 0 only when everything is ready."""
     running, state = control.as_running(settings)
     if state is None:
-        say("CommandCenter is not running (make start).")
+        left = len(leftovers(settings.home))
+        say(
+            f"The supervisor is gone and {left} processes of this stack go on without it:"
+            " make start begins anew with the same data, make stop ends them."
+            if left
+            else "CommandCenter is not running (make start)."
+        )
         return 1
-    rows = [("NAME", "PID", "STATE", "PORT", "RESTARTS", "UPTIME")]
+    # The state comes last: it may be a sentence.
+    rows = [("NAME", "PID", "PORT", "RESTARTS", "UPTIME", "STATE")]
     all_ready = state.phase == "running"
-    rows.append(("supervisor", str(state.supervisor), state.phase, "", "", _uptime(state.supervisor)))
+    rows.append(("supervisor", str(state.supervisor), "", "", _uptime(state.supervisor), state.phase))
     for name, process in state.processes.items():
         ready, why = _ready(running, name)
         all_ready = all_ready and ready
@@ -78,7 +86,7 @@ def status(settings: LocalSettings) -> int:
         if process.pid is None:
             text = f"down ({process.last_end}), starts again"
         pid = str(process.pid or "-")
-        rows.append((name, pid, text, str(running.ports[name]), str(process.restarts), _uptime(process.pid)))
+        rows.append((name, pid, str(running.ports[name]), str(process.restarts), _uptime(process.pid), text))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -53,6 +53,10 @@ class Api:
         except urllib.error.HTTPError as error:
             with error:
                 said = error.read(2_000).decode(errors="replace")
+            if error.code == 401:
+                raise StackError(
+                    "The api asks for a key: set COMMANDCENTER_ADMIN_KEY to the one it was started with."
+                ) from error
             raise StackError(f"{method} {path} answered {error.code}: {' '.join(said.split())}") from error
         except OSError as error:
             raise StackError(

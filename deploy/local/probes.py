@@ -24,15 +24,18 @@ def readiness(url: str, timeout: float = 2.0) -> tuple[bool, str]:
             return answer.status == 200, ""
     except urllib.error.HTTPError as error:
         with error:
-            return False, f"{error.code} {_one_line(error.read(2_000))}"
+            return False, _lacking(error.read(2_000)) or f"it answers {error.code}"
     except (OSError, ValueError) as error:
         return False, f"no answer ({getattr(error, 'reason', error)})"
 
 
-def _one_line(body: bytes) -> str:
+def _lacking(body: bytes) -> str:
+    """The checks that fail, each with its sentence; what is no such answer is shown as it is."""
     text = body.decode(errors="replace")
     try:
-        text = json.dumps(json.loads(text), separators=(", ", ": "))
-    except ValueError:
-        pass  # not JSON: shown as it is
+        checks = json.loads(text)["checks"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    else:
+        text = "; ".join(f"{name}: {said}" for name, said in checks if said != "ok")
     return " ".join(text.split())[:300]

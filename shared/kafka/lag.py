@@ -63,7 +63,7 @@ class LagReader:
             found = self._admin.list_topics(timeout=self._timeout).topics
         except KafkaException as error:
             self._admin = AdminClient(self._configuration)
-            raise BrokerUnavailable(str(error)) from error
+            raise BrokerUnavailable(error.args[0].str()) from error
         return {
             name.removeprefix(self._prefix): len(topic.partitions)
             for name, topic in found.items()
@@ -75,7 +75,7 @@ class LagReader:
         try:
             listed = self._admin.list_consumer_groups(request_timeout=self._timeout).result()
         except KafkaException as error:
-            raise BrokerUnavailable(str(error)) from error
+            raise BrokerUnavailable(error.args[0].str()) from error
         found = sorted(
             group.group_id.removeprefix(self._prefix)
             for group in listed.valid
@@ -102,7 +102,7 @@ class LagReader:
             # After a broker's restart an old client may time out for ever (seen with librdkafka 2.16): begin anew.
             self._admin = AdminClient(self._configuration)
             self._consumers.pop(group).close()
-            raise BrokerUnavailable(str(error)) from error
+            raise BrokerUnavailable(error.args[0].str()) from error
 
     def _committed(self, group: str, wanted: list[TopicPartition]) -> list[TopicPartition]:
         """Where the group is, asked by a consumer of that name which never joins it."""

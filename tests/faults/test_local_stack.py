@@ -18,6 +18,7 @@ from deploy.local.errors import StackError
 from deploy.local.jars import Jar, _verify
 from deploy.local.logs import show
 from deploy.local.ports import free_ports
+from deploy.local.probes import _lacking
 from deploy.local.processes import leftovers
 from deploy.local.settings import PROJECT_ROOT, SERVICES, read_settings
 from deploy.local.supervisor import cut_logs
@@ -97,6 +98,13 @@ def test_long_logs_are_cut(tmp_path: Path) -> None:
     assert (tmp_path / "api.log.1").read_bytes() == b"x" * 100
 
 
+def test_a_service_that_is_not_ready_is_shown_with_what_it_lacks() -> None:
+    body = b'{"status":"not ready","checks":{"postgres":"ok","kafka":"no broker answers","partitions":"none"}}'
+    assert _lacking(body) == "kafka: no broker answers; partitions: none"
+    assert _lacking(b"Bad\nGateway") == "Bad Gateway"
+    assert _lacking(b'["x"]') == '["x"]'
+
+
 def test_logs_that_are_not_followed_are_whole(tmp_path: Path) -> None:
     """The runbook greps them: the line it looks for is rarely among the last ones."""
     (tmp_path / "worker.log.1").write_text("moved schedule_id=7\n")
@@ -135,7 +143,7 @@ def test_the_life_of_a_stack(private_stack: Stack) -> None:
     assert "killed by SIGKILL" in stack.log("supervisor")
 
     stack.kill("supervisor")
-    eventually(lambda: "not running" in stack.run("status").stdout, 10)
+    eventually(lambda: "The supervisor is gone and" in stack.run("status").stdout, 10)
     stack.stop()
     assert leftovers(stack.home) == []
     assert list((stack.home / "pids").glob("*.pid")) == []
