@@ -2,11 +2,15 @@
 
 import re
 from logging import Logger
+from typing import Any
 
 from shared import clock
 
 AGAIN_AFTER = 30.0
 """Seconds until the same complaint is worth another line."""
+QUIET: dict[str, Any] = {"log_level": 2}
+"""In every client's configuration: librdkafka's own lines go past the log's form, fifty a second when a broker is away.
+What matters of them reaches `error_cb`, too."""
 _DETAILS = re.compile(r"\d+")
 
 

@@ -13,7 +13,7 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from shared.kafka.complaints import Complaints
+from shared.kafka.complaints import QUIET, Complaints
 
 log = getLogger(__name__)
 
@@ -95,6 +95,7 @@ class GroupConsumer:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
+                **QUIET,
                 "group.id": f"{prefix}{group}",
                 "group.instance.id": instance,
                 "client.id": instance,
@@ -260,6 +261,7 @@ class Listener:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
+                **QUIET,
                 "group.id": f"{prefix}listener-{instance}",  # required by the client, never joined and never committed
                 "client.id": instance,
                 "enable.auto.commit": False,

@@ -12,6 +12,7 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from shared.events.topics import RUNS_DEAD
+from shared.kafka.complaints import QUIET
 from shared.kafka.consumer import Record, record_of
 
 REASON, CONSUMER, AT = "dead_reason", "dead_consumer", "dead_at"
@@ -89,6 +90,7 @@ class DeadLetterReader:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
+                **QUIET,
                 "group.id": f"{prefix}dead-letter-reader",  # required by the client, never joined
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

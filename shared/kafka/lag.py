@@ -16,6 +16,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from shared.kafka.complaints import QUIET
+
 
 class BrokerUnavailable(Exception):
     """Kafka does not answer. Temporary."""
@@ -51,7 +53,7 @@ class LagReader:
             "bootstrap.servers": bootstrap_servers,
             "client.id": client_id,
             "reconnect.backoff.max.ms": 1_000,
-            "log_level": 2,
+            **QUIET,
             "error_cb": _ignore,
         }
         self._admin = AdminClient(self._configuration)

@@ -12,7 +12,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import Producer as KafkaProducer
 
 from shared.events.envelope import Message
-from shared.kafka.complaints import Complaints
+from shared.kafka.complaints import QUIET, Complaints
 
 log = getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Producer:
         self._producer = KafkaProducer(
             {
                 "bootstrap.servers": bootstrap_servers,
+                **QUIET,
                 "client.id": client_id,
                 "enable.idempotence": True,
                 "acks": "all",

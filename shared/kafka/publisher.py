@@ -12,6 +12,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from shared.events.topics import SCHEDULES
+from shared.kafka.complaints import QUIET
 
 log = getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Publisher:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
+                **QUIET,
                 "client.id": client_id,
                 "enable.idempotence": True,
                 "acks": "all",

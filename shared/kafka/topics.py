@@ -6,6 +6,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from shared.events.topics import Topic
+from shared.kafka.complaints import QUIET
 
 
 class TopicsUnavailable(Exception):
@@ -29,7 +30,7 @@ def ensure_topics(
     timeout: float = 10.0,
 ) -> list[str]:
     """Create what is missing, leave the rest alone; returns the names made (with prefix). Idempotent and race-safe."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "error_cb": _ignore})  # type: ignore[dict-item]
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET, "error_cb": _ignore})  # type: ignore[dict-item]
     try:
         existing = admin.list_topics(timeout=timeout).topics
         wanted = [

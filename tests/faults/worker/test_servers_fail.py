@@ -65,6 +65,7 @@ def test_ends_that_kafka_cannot_take_are_kept_until_it_can(own: Runs, kafka: Kaf
     eventually(lambda: own.committed("wait") == 21, 20)
     eventually(lambda: worker.get("/readyz")[0] == 200, 10)
     assert worker.text().count("Kafka reports a problem") < 20, "said once, not at every attempt"
+    assert not [line for line in worker.text().splitlines() if line.startswith("%")], "librdkafka's own, of no form"
 
 
 def test_without_postgresql_nothing_is_started_and_nothing_lost(
