@@ -1,6 +1,7 @@
 """Opens connections to judged addresses. Used by HTTP requests and by health_check's TCP probes."""
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass
 
@@ -42,6 +43,9 @@ async def connect(
             return Connected(reader, writer, address)
         except TimeoutError:
             failure = ConnectionError(f"{address} did not answer within {_CONNECT_SECONDS:g} s")
-        except OSError as error:
+        except ssl.SSLError as error:
             failure = error
+        except OSError as error:
+            # asyncio says "Connect call failed ('127.0.0.1', 1)"; the system says what happened.
+            failure = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
     raise failure
