@@ -169,9 +169,11 @@ def test_two_stacks_side_by_side(private_stack: Stack, tmp_path: Path) -> None:
 @pytest.mark.alone
 def test_a_start_cut_short_leaves_nothing(private_stack: Stack) -> None:
     command = [sys.executable, "-m", "deploy.local", "start"]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by children of tests in the background
     start = subprocess.Popen(
         command, cwd=PROJECT_ROOT, env=private_stack.environment, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, ours)
     eventually((private_stack.home / "pids" / "kafka.pid").exists, 60, "Kafka is being started")
     start.send_signal(signal.SIGINT)
     _, said = start.communicate(timeout=60)
