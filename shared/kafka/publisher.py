@@ -115,8 +115,6 @@ class Publisher:
                 "socket.timeout.ms": 10_000,
                 "allow.auto.create.topics": False,
                 "error_cb": self._on_error,
-                # The same complaints as lines on stderr, forty a second while a broker is away, would bury our own.
-                "log_level": 2,
             }
         )
 
