@@ -34,6 +34,10 @@ SELECT 1 + i %% %(projects)s, 'Schedule ' || i, 'analysis',
     'cron', (%(expressions)s::text[])[1 + i %% 2000], (%(zones)s::text[])[1 + (i::bigint * 7919 / 2003) %% 50]
 FROM generate_series(%(first)s, %(last)s) AS i
 """
+_PROJECTS = """
+INSERT INTO projects (id, name) SELECT i, 'project ' || i FROM generate_series(2, %(projects)s) AS i
+ON CONFLICT DO NOTHING
+"""
 _TIMERS = """
 INSERT INTO schedule_timers (schedule_id, project_id, next_run_at)
 SELECT id, project_id, {at} FROM schedules AS s
@@ -64,9 +68,7 @@ class Ledger:
     def seed(self, stored: int, projects: int = 1, at: str = TOMORROW) -> None:
         """Store schedules until there are so many, the new ones due at an SQL instant: none before tomorrow."""
         have = self.number("SELECT count(*) FROM schedules")
-        names = [("project " + str(number),) for number in range(2, projects + 1)]
-        with self.connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO projects (name) VALUES (%s) ON CONFLICT DO NOTHING", names)
+        self.run(_PROJECTS, projects=projects)
         self.run(_SEED, projects=projects, expressions=EXPRESSIONS, zones=ZONES, first=have + 1, last=stored)
         self.run(_TIMERS.format(at=at))
 

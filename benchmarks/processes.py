@@ -16,6 +16,12 @@ def running(service: str) -> psutil.Process:
 def cpu_seconds(pid: int) -> float:
     """CPU seconds, user and system, of a process and all it has started, ended ones included."""
     process = psutil.Process(pid)
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    seconds = 0.0
+    for child in process.children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # ended meanwhile: it is among its parent's ended ones now
+        seconds += times.user + times.system
     own = process.cpu_times()
-    return float(sum(t.user + t.system for t in times) + own.children_user + own.children_system)
+    return float(seconds + own.user + own.system + own.children_user + own.children_system)
