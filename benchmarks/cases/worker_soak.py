@@ -84,6 +84,7 @@ def _feed(due: DueRuns, rate: int, forked: int, over: threading.Event) -> None:
         due.publish("noop", rate // _TURNS)
         if turn * forked // _TURNS > (turn - 1) * forked // _TURNS:
             due.publish("forked", 1)
+    due.flush()
 
 
 def _worker() -> psutil.Process:
