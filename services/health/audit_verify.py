@@ -37,9 +37,7 @@ def main() -> int:
     gone = noted.keys() - {proof.chain for proof in proofs}
     proofs += [Proof(chain, 0, "it was there at an earlier verification and is gone") for chain in sorted(gone)]
     for proof in proofs:
-        _say(
-            f"{proof.chain}: {proof.entries} entries, {'holds' if proof.broken is None else f'BROKEN: {proof.broken}'}"
-        )
+        _say(_line(proof))
     broken = sum(proof.broken is not None for proof in proofs)
     entries = sum(proof.entries for proof in proofs)
     if broken:
@@ -50,6 +48,13 @@ def main() -> int:
     _note(place, proofs)
     _say(f"{entries} entries verified: nothing was altered or removed.")
     return 0
+
+
+def _line(proof: Proof) -> str:
+    """What was found of one chain. What retention dropped is told too: only the owner can note a gap, but he can."""
+    dropped = 0 if proof.head is None else proof.head.place - proof.entries
+    gone = f" ({dropped} older ones dropped by retention)" if dropped and proof.broken is None else ""
+    return f"{proof.chain}: {proof.entries} entries{gone}, {'holds' if not proof.broken else f'BROKEN: {proof.broken}'}"
 
 
 def _noted(place: Path) -> dict[str, Head]:
