@@ -1,7 +1,8 @@
 """Which schedules get in each other's way: one target, and occurrences in the same minute or the next.
 
 The api gathers the candidates (equal project, task type and target) and shows what is found. Schedules are compared by
-whole minutes over the next seven days; the patterns of equal timings are shared and remembered for a day.
+whole minutes over the next seven days. Expressions are compared without computing their minutes, so that ten thousand
+different ones cost tens of milliseconds, in a process that has never seen them too.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
-from shared.domain.recurrence import Recurrence, next_after
+from shared.domain.recurrence import Frequency, Recurrence, next_after
+from shared.domain.recurrence.meetings import Meetings
 from shared.domain.recurrence.minutes import minute_bits
+from shared.domain.recurrence.model import EXPRESSIONS
+from shared.domain.recurrence.plan import IntervalPlan
 
 HORIZON = timedelta(days=7)
 MOST_REPORTED = 100
 """Conflicts one answer names, the most frequent first."""
 _MINUTES = int(HORIZON.total_seconds()) // 60
-_DAY = 1440
 
 Timing = tuple[str, str | None, int | None, str, datetime | None, datetime | None, datetime | None, str, str]
 """frequency, cron_expression, interval_seconds, timezone, start_time, end_time, anchor, dst_gap, dst_overlap."""
@@ -47,12 +49,12 @@ def coincidences(recurrence: Recurrence, candidates: Iterable[Candidates], now: 
     own = minute_bits(recurrence, minute, _MINUTES)
     if not own:
         return []
-    near = own | own << 1 | own >> 1
+    meetings = Meetings(own, minute, _MINUTES)
     found: list[tuple[int, int, Sequence[int]]] = []
     for group in candidates:
-        theirs = _week_bits(group.timing, minute)
-        if near & theirs:
-            shared = own & (theirs | theirs << 1 | theirs >> 1)
+        met = _met(meetings, group.timing, minute)
+        if met:
+            shared = meetings.ours(met)
             found.append((shared.bit_count(), shared, group.schedule_ids))
     found.sort(key=lambda one: -one[0])
     reported: list[Coincidence] = []
@@ -65,26 +67,14 @@ def coincidences(recurrence: Recurrence, candidates: Iterable[Candidates], now: 
     return reported[:MOST_REPORTED]
 
 
-def _week_bits(timing: Timing, minute: datetime) -> int:
-    """A timing's minutes from `minute` on, cut out of its remembered days."""
-    day = minute.replace(hour=0, minute=0)
-    offset = minute.hour * 60 + minute.minute
-    return (_days_bits(timing, day) >> offset) & ((1 << _MINUTES) - 1)
-
-
-@lru_cache(maxsize=16_384)
-def _days_bits(timing: Timing, day: datetime) -> int:
-    """A timing's minutes of eight days; the first and last of them are needed in part."""
+def _met(meetings: Meetings, timing: Timing, minute: datetime) -> int:
+    """The minutes of a stored timing that meet the one asked about."""
     frequency, expression, seconds, zone, start, end, anchor, gap, overlap = timing
-    recurrence = Recurrence.build(
-        frequency=frequency,
-        cron_expression=expression,
-        interval_seconds=seconds,
-        timezone=zone,
-        start_time=start,
-        end_time=end,
-        anchor=anchor,
-        dst_gap=gap,
-        dst_overlap=overlap,
-    )
-    return minute_bits(recurrence, day, _MINUTES + _DAY)
+    text = expression or EXPRESSIONS.get(Frequency(frequency))
+    if text is not None:
+        met = meetings.with_expression(text, zone, gap, overlap)
+        return meetings.within(met, start, end) if met and (start or end) else met
+    if seconds is not None:
+        return meetings.with_interval(IntervalPlan.of(start, anchor, seconds), end)
+    once = Recurrence.build(frequency=frequency, start_time=start, end_time=end)
+    return meetings.with_bits(minute_bits(once, minute, _MINUTES))

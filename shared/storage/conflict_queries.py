@@ -14,7 +14,8 @@ SELECT frequency, cron_expression, interval_seconds, timezone, start_time, end_t
 FROM schedules
 WHERE project_id = :project_id AND task_type = :task_type AND conflict_key = :conflict_key
     AND enabled AND deleted_at IS NULL AND id <> :id
-    AND (end_time IS NULL OR end_time > now()) AND (frequency <> 'once' OR start_time > now())
+    AND (end_time IS NULL OR end_time > now()) AND (start_time IS NULL OR start_time < now() + interval '8 days')
+    AND (frequency <> 'once' OR start_time > now())
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 LIMIT 20000
 """)  # noqa: S608

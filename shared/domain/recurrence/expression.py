@@ -31,11 +31,7 @@ class Expression:
         self.elapsed = parsed.elapsed
         self._days: DayPattern = parsed.days
         self._every_day = parsed.days.every_day
-        times = 0
-        for hour in range(24):
-            if parsed.hours >> hour & 1:
-                times |= parsed.minutes << 60 * hour
-        self._times = times
+        self._times = times = _times_of_day(parsed.minutes, parsed.hours)
         self._first = (times & -times).bit_length() - 1
         self._a_day = times.bit_count()
 
@@ -73,6 +69,16 @@ class Expression:
         if self._days.matches(last_day):
             total -= (self._times >> (last_time + 1)).bit_count()
         return total
+
+
+@lru_cache(maxsize=4096)
+def _times_of_day(minutes: int, hours: int) -> int:
+    """The matching minutes of a day, from those of an hour and the hours."""
+    times = 0
+    for hour in range(24):
+        if hours >> hour & 1:
+            times |= minutes << 60 * hour
+    return times
 
 
 @lru_cache(maxsize=1 << 15)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from shared.domain.recurrence.days import DayFields, DayPattern
 from shared.domain.recurrence.errors import Problem, RecurrenceError
@@ -70,6 +71,7 @@ DAY = FieldSpec("day-of-month", 1, 31)
 MONTH = FieldSpec("month", 1, 12, {name: number for number, name in enumerate(MONTHS, 1)})
 WEEKDAY = FieldSpec("day-of-week", 0, 7, {name: number for number, name in enumerate(WEEKDAYS)})
 SPECS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
+_FIELDS = tuple(spec.name for spec in SPECS)
 
 
 class _ItemError(Exception):
@@ -93,8 +95,7 @@ class FieldValues:
     wrong: tuple[tuple[str, str, str | None], ...] = ()  # item, message, better item
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedFields:
+class ParsedFields(NamedTuple):
     """The five fields, read and combined."""
 
     text: str  # upper case, single spaces, @words written out
@@ -107,10 +108,10 @@ class ParsedFields:
 def parse_fields(text: str) -> ParsedFields:
     """Read an expression. Raises RecurrenceError naming every wrong field."""
     parts = _split(text)
-    fields = [read_field(spec.name, part) for spec, part in zip(SPECS, parts, strict=True)]
-    if any(read.wrong for read in fields):
-        raise RecurrenceError(_problems(text, parts, fields))
-    minute, hour = fields[0], fields[1]
+    minute, hour, *_ = fields = list(map(read_field, _FIELDS, parts))
+    for read in fields:
+        if read.wrong:
+            raise RecurrenceError(_problems(text, parts, fields))
     day, month, weekday = parts[2], parts[3], parts[4]
     pattern = day_pattern(day, month, weekday)
     if pattern is None:

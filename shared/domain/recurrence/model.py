@@ -71,9 +71,8 @@ class Recurrence:
         """The plan that finds the occurrences; `once` has none, its occurrence is start_time."""
         if self.frequency is Frequency.ONCE:
             return None
-        if self.frequency is Frequency.INTERVAL and self.anchor and self.interval_seconds:
-            first = 0 if self.start_time else 1
-            return IntervalPlan(int(self.anchor.timestamp()), self.interval_seconds, first)
+        if self.frequency is Frequency.INTERVAL and self.interval_seconds:
+            return IntervalPlan.of(self.start_time, self.anchor, self.interval_seconds)
         return cron_plan(self.expression or "", self.timezone, self.dst_gap, self.dst_overlap)
 
     @property

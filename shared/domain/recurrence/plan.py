@@ -7,7 +7,9 @@ instant, the one at or before it, and how many lie in between; None means that t
 from __future__ import annotations
 
 from bisect import bisect_right
+from datetime import datetime
 from functools import lru_cache
+from math import floor
 from typing import Protocol
 
 from shared.domain.recurrence.days import END_DAY, FIRST_DAY
@@ -98,34 +100,45 @@ class CronPlan:
         return total
 
     def _falls_due_at_gap_end(self, stretch: int) -> bool:
-        """Whether the gap before a stretch adds an occurrence at its start that no local time there has anyway."""
-        own = self._own_from[stretch]
-        found = self.expression.next_minute(-(-self._gap_from[stretch] // 60)) * 60
-        return found < own and self.expression.next_minute(-(-own // 60)) * 60 != own
+        return falls_due_at_gap_end(self.expression, self._gap_from[stretch], self._own_from[stretch])
+
+
+def falls_due_at_gap_end(expression: Expression, gap_from: int, own_from: int) -> bool:
+    """Whether a gap between two local seconds adds an occurrence at its end that no local time there has anyway."""
+    found = expression.next_minute(-(-gap_from // 60)) * 60
+    return found < own_from and expression.next_minute(-(-own_from // 60)) * 60 != own_from
 
 
 class IntervalPlan:
     """Every so many seconds from an anchor; `first` is the number of the first occurrence (0 is the anchor)."""
 
-    __slots__ = ("_anchor", "_first", "_step")
+    __slots__ = ("_anchor", "_first", "step")
 
     def __init__(self, anchor: int, step: int, first: int) -> None:
-        self._anchor, self._step, self._first = anchor, step, first
+        self._anchor, self.step, self._first = anchor, step, first
 
-    def after(self, second: int) -> int | None:
+    @classmethod
+    def of(cls, start: datetime | None, created: datetime | None, step: int) -> IntervalPlan:
+        """From start_time on, itself included; without one, from one interval after the creation on."""
+        anchor = start or created
+        if anchor is None:
+            raise ValueError("an interval is anchored at start_time or at the creation")
+        return cls(floor(anchor.timestamp()), step, 0 if start else 1)
+
+    def after(self, second: int) -> int:
         """The first occurrence strictly after a second."""
-        number = (second - self._anchor) // self._step + 1
-        return self._anchor + max(number, self._first) * self._step
+        number = (second - self._anchor) // self.step + 1
+        return self._anchor + max(number, self._first) * self.step
 
     def at_or_before(self, second: int) -> int | None:
         """The last occurrence not after a second."""
-        number = (second - self._anchor) // self._step
-        return self._anchor + number * self._step if number >= self._first else None
+        number = (second - self._anchor) // self.step
+        return self._anchor + number * self.step if number >= self._first else None
 
     def count(self, after: int, until: int) -> int:
         """How many occurrences lie in (after, until]."""
-        before = max((after - self._anchor) // self._step, self._first - 1)
-        return max((until - self._anchor) // self._step - before, 0)
+        before = max((after - self._anchor) // self.step, self._first - 1)
+        return max((until - self._anchor) // self.step - before, 0)
 
 
 @lru_cache(maxsize=1 << 15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,8 @@ from shared.domain.recurrence.minutes import minute_bits
 STARTS = st.sampled_from(
     [
         datetime(2026, 3, 6, 23, 17, tzinfo=UTC),
+        datetime(2026, 4, 22, 11, 3, tzinfo=UTC),  # Cairo skips midnight
+        datetime(2026, 9, 30, 1, 59, tzinfo=UTC),  # Lord Howe skips half an hour
         datetime(2026, 10, 24, 5, 0, tzinfo=UTC),
         datetime(2026, 11, 1, 0, 0, tzinfo=UTC),
         datetime(2027, 1, 15, 12, 34, tzinfo=UTC),
@@ -53,6 +56,8 @@ INTERVAL = st.builds(
     st.integers(0, 90_000),
 )
 ANY = CRON | INTERVAL
+WALKED = CRON | INTERVAL.filter(lambda interval: interval.interval_seconds >= 90)  # a week of seconds is a long walk
+WINDOW_ENDS = st.none() | st.integers(-300_000, 700_000).map(lambda seconds: timedelta(seconds=seconds))
 
 
 @settings(max_examples=120, deadline=None)
@@ -94,6 +99,37 @@ def test_coincidences_are_pairs_within_a_minute(one: Recurrence, other: Recurren
     ]
     found = coincidences(one, [timing(other)], start)
     assert [(each.first_at, each.count) for each in found] == ([(pairs[0], len(pairs))] * 2 if pairs else [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), one=WALKED, other=WALKED, start=STARTS, since=WINDOW_ENDS, until=WINDOW_ENDS)
+def test_coincidences_are_counted_by_whole_minutes(
+    data: st.DataObject,
+    one: Recurrence,
+    other: Recurrence,
+    start: datetime,
+    since: timedelta | None,
+    until: timedelta | None,
+) -> None:
+    """Against a walk over every occurrence: expressions, intervals, single runs, and windows that cut the week."""
+    if since is not None and until is not None and since > until:
+        since, until = until, since
+    if data.draw(st.booleans()):
+        begins, ends = (None if side is None else start + side for side in (since, until))
+        other = replace(other, start_time=begins, end_time=ends)
+    elif since is not None:
+        other = Recurrence.build(frequency="once", start_time=start + since)
+    end = start + timedelta(days=7) - timedelta(microseconds=1)
+
+    def minutes(recurrence: Recurrence) -> set[int]:
+        return {int((found - start).total_seconds() // 60) for found in occurrences(recurrence, start, end)}
+
+    theirs = minutes(other)
+    shared = sorted(minute for minute in minutes(one) if theirs & {minute - 1, minute, minute + 1})
+    found = coincidences(one, [timing(other)], start + timedelta(seconds=data.draw(st.integers(0, 59))))
+    assert [each.count for each in found] == ([len(shared)] * 2 if shared else [])
+    for each in found:
+        assert int((each.first_at - start).total_seconds() // 60) == shared[0]
 
 
 def test_a_window_that_is_over_conflicts_with_nothing() -> None:
