@@ -15,7 +15,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition  # type: ignore[i
 from services.health.positions import Partition
 from services.health.settings import Settings
 from services.health.transport import App, Untouched
-from shared.events.topics import RUNS_RESULTS, SCHEDULES
+from services.health.watch import TOPICS
 
 # Faust pauses fetching at four fifths of the buffer, and then looks again only after a second: the buffer must hold
 # more than a second's work, or the recorder idles.
@@ -53,7 +53,7 @@ def build(settings: Settings) -> tuple[App, Any]:
         stream_wait_empty=False,
         consumer_metadata_max_age_ms=30_000,
     )
-    names = [settings.topic_prefix + topic.name for topic in (RUNS_RESULTS, SCHEDULES)]
+    names = [settings.topic_prefix + name for name in TOPICS]
     topic = app.topic(*names, schema=Untouched(key_serializer="raw", value_serializer="raw"), acks=False)
     return app, topic
 

@@ -12,7 +12,7 @@ from typing import Any
 from services.health.judging import Judgement, Verdict, aware, judge
 from shared.domain.job import ENDED, JobStatus
 from shared.events.envelope import Event
-from shared.events.types import RunEnded, RunEvent, RunFailed, RunStarted, ScheduleChange
+from shared.events.types import RunEnded, RunEvent, RunFailed, RunRequested, RunStarted, ScheduleChange
 from shared.kafka.consumer import Record
 from shared.storage.audit import Entry
 from shared.storage.outcomes import JobRow, Outcome
@@ -67,6 +67,10 @@ class Batch:
             elif isinstance(data, ScheduleChange):
                 seen.add(event.id)
                 self._entries.append(_change(record, event, data))
+                self._note(event, Verdict.APPLIED)
+            elif isinstance(data, RunRequested):
+                seen.add(event.id)
+                self._entries.append(_request(record, event, data))
                 self._note(event, Verdict.APPLIED)
 
     def outcomes(self) -> list[Outcome]:
@@ -192,4 +196,24 @@ def _change(record: Record, event: Event, data: ScheduleChange) -> Entry:
         project_id=data.project_id,
         schedule_id=data.schedule_id,
         detail={"version": data.version, "before": data.before, "after": data.after},
+    )
+
+
+def _request(record: Record, event: Event, data: RunRequested) -> Entry:
+    detail: dict[str, Any] = {"task_type": data.task_type, "scheduled_for": data.scheduled_for.isoformat()}
+    if data.request == "execute":
+        detail["forced"] = data.forced
+    elif data.retry_of is not None:
+        detail["retry_of"] = data.retry_of
+    return Entry(
+        chain=_chain(record),
+        event_id=event.id,
+        at=event.time,
+        action=f"job.{data.request}",
+        actor=data.actor.name,
+        address=data.actor.address,
+        project_id=data.project_id,
+        schedule_id=data.schedule_id,
+        job_id=data.job_id,
+        detail=detail,
     )

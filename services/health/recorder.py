@@ -15,7 +15,8 @@ from opentelemetry.trace import SpanKind
 from services.health.batch import Batch
 from shared import clock
 from shared.events.envelope import Event, UnreadableEvent, decode
-from shared.events.types import RunEnded, RunEvent, RunStarted, ScheduleChange
+from shared.events.topics import RUNS_REQUESTS, RUNS_RESULTS, SCHEDULES
+from shared.events.types import EventData, RunEnded, RunEvent, RunRequested, RunStarted, ScheduleChange
 from shared.kafka.consumer import Record
 from shared.kafka.dead_letters import UnreadableLimit
 from shared.storage import audit, outcomes, statistics
@@ -27,7 +28,11 @@ from shared.telemetry.tracing import is_sampled, span, trace_id_of
 
 log = get_logger(__name__)
 
-SCHEDULES_TOPIC = "schedules"
+_BELONGS: dict[str, type[EventData] | tuple[type[EventData], ...]] = {
+    SCHEDULES.name: ScheduleChange,
+    RUNS_REQUESTS.name: RunRequested,
+    RUNS_RESULTS.name: (RunStarted, RunEnded),
+}
 
 
 class TooManyDead(Exception):
@@ -51,7 +56,7 @@ PutAside = Callable[[Sequence[tuple[Record, str]]], None]
 
 
 class Recorder:
-    """Turns records of `runs.results` and `schedules` into rows."""
+    """Turns records of `runs.results`, `runs.requests` and `schedules` into rows."""
 
     def __init__(
         self,
@@ -77,7 +82,7 @@ class Recorder:
         readable: list[tuple[Record, Event]] = []
         dead: list[tuple[Record, str]] = []
         for record in records:
-            if record.value is None and record.topic == SCHEDULES_TOPIC:
+            if record.value is None and record.topic == SCHEDULES.name:
                 continue  # a tombstone: compaction's affair; the deletion itself was an event
             try:
                 readable.append((record, _event(record)))
@@ -179,8 +184,7 @@ def _event(record: Record) -> Event:
         # PostgreSQL stores no NUL: the sign for "unreadable character" takes its place.
         value = value.replace(b"\\u0000", b"\\ufffd")
     event = decode(record.headers, value)
-    expected = ScheduleChange if record.topic == SCHEDULES_TOPIC else (RunStarted, RunEnded)
-    if not isinstance(event.data, expected):
+    if not isinstance(event.data, _BELONGS[record.topic]):
         raise UnreadableEvent(f"{event.data.TYPE} does not belong on {record.topic}")
     if isinstance(event.data, RunEvent) and event.data.attempt > 32_767:  # smallint
         raise UnreadableEvent(f"attempt {event.data.attempt} is out of range")

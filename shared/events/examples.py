@@ -116,6 +116,20 @@ _EVENTS = (
         "api",
         types.RunCancel(job_id=456, schedule_id=123, attempt=1, actor=types.Actor(name="alice", address="192.0.2.7")),
     ),
+    _run(
+        "run-requested-456-execute-1760328000000000",
+        "api",
+        types.RunRequested(
+            request="execute",
+            job_id=456,
+            schedule_id=123,
+            project_id=1,
+            task_type="analysis",
+            scheduled_for=_AT,
+            actor=types.Actor(name="alice", address="192.0.2.7"),
+            forced=True,
+        ),
+    ),
     Event("issue-opened-1", "/commandcenter/health", _AT, types.HealthIssueOpened(**_ISSUE), schedule_id=123),
     Event(
         "issue-resolved-1",

@@ -51,6 +51,13 @@ RUNS_RESULTS = Topic(
     retention=timedelta(days=7),
     description="What became of each attempt.",
 )
+RUNS_REQUESTS = Topic(
+    "runs.requests",
+    producers=("api (outbox)",),
+    consumers=("health", "third parties"),
+    retention=timedelta(days=7),
+    description="What somebody asked for by hand: to execute a schedule, to retry or cancel a job. For the audit log.",
+)
 RUNS_CONTROL = Topic(
     "runs.control",
     producers=("api (outbox)", "dispatcher"),
@@ -74,7 +81,7 @@ HEALTH_ALERTS = Topic(
     description="Issues opened and resolved.",
 )
 
-FIXED = (SCHEDULES, RUNS_RESULTS, RUNS_CONTROL, RUNS_DEAD, HEALTH_ALERTS)
+FIXED = (SCHEDULES, RUNS_RESULTS, RUNS_REQUESTS, RUNS_CONTROL, RUNS_DEAD, HEALTH_ALERTS)
 
 
 def runs_due(task_type: str) -> Topic:

@@ -145,6 +145,21 @@ class RunCancel(EventData):
     actor: Actor | None = None
 
 
+class RunRequested(EventData):
+    """Somebody asked by hand for a job to run (execute, retry: a new one) or to end (cancel)."""
+
+    TYPE: ClassVar[str] = "commandcenter.run.requested.v1"
+    request: Literal["execute", "retry", "cancel"]
+    job_id: int
+    schedule_id: int
+    project_id: int
+    task_type: str
+    scheduled_for: datetime
+    actor: Actor
+    forced: bool = Field(default=False, description="Executed although not due, or in spite of a run that goes on.")
+    retry_of: int | None = Field(default=None, description="The job whose work a retry runs again.")
+
+
 class HealthIssue(EventData):
     """Something is wrong with a schedule (schedule_id set) or with the system (null)."""
 
@@ -181,6 +196,7 @@ EVENT_TYPES: dict[str, type[EventData]] = {
         RunFailed,
         RunCancelled,
         RunCancel,
+        RunRequested,
         HealthIssueOpened,
         HealthIssueResolved,
     )

@@ -100,6 +100,9 @@ def test_a_manual_run_analyses_a_real_repository(stack: Stack, tmp_path: Path) -
     status, audit = call(f"{stack.api_url}/api/v1/audit?schedule_id={schedule['id']}")
     assert status == 200
     assert len(audit["entries"]) >= 2
+    (executed_by,) = [one for one in audit["entries"] if one["action"] == "job.execute"]
+    assert (executed_by["actor"], executed_by["address"]) == ("anonymous", "127.0.0.1")
+    assert executed_by["job_id"] == executed["job_id"]
 
 
 def test_a_job_whose_repository_is_missing_fails_and_says_so(stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 from services.api.actions.creation import instant
 from services.api.actions.editing import locked
+from services.api.actions.requests import Requested, requested
 from services.api.answers import Answer, second
 from services.api.caller import Caller
 from services.api.problems import Problem
@@ -9,7 +10,7 @@ from shared.domain.job import Trigger
 from shared.domain.overlap import OverlapPolicy
 from shared.domain.recurrence import next_after
 from shared.domain.schedule import Timer, recurrence_of, timer_at
-from shared.storage import job_queries, jobs, schedules
+from shared.storage import job_queries, jobs, outbox, schedules
 from shared.storage.database import Connection
 from shared.storage.schedules import StoredSchedule
 from shared.telemetry.tracing import current_traceparent
@@ -18,7 +19,7 @@ from shared.telemetry.tracing import current_traceparent
 def execute(connection: Connection, schedule_id: int, force: bool, caller: Caller) -> Answer:
     """202 with the job. Without `force` only a due occurrence runs, and it is claimed; else 409."""
     stored, now = locked(connection, schedule_id, caller)
-    timer = stored.timer
+    timer, occurrence = stored.timer, now
     if force:
         job_id = jobs.insert_manual(connection, schedule_id, now, current_traceparent())
     else:
@@ -41,9 +42,12 @@ def execute(connection: Connection, schedule_id: int, force: bool, caller: Calle
         )
     if job_id is None:
         raise Problem(409, f"The due occurrence of schedule {schedule_id} has been dispatched already.")
+    definition = stored.definition
+    job = Requested(job_id, schedule_id, definition.project_id, definition.task_type, occurrence)
+    outbox.add(connection, [requested("execute", job, caller.actor, now, forced=force)])
     body = {
         "schedule_id": schedule_id,
-        "schedule_name": stored.definition.name,
+        "schedule_name": definition.name,
         "job_id": job_id,
         "executed_at": second(now),
         "next_run_at": timer.next_run_at,

@@ -1,6 +1,7 @@
 """Cancelling a job, and running its work again."""
 
 from services.api.actions import cancelling
+from services.api.actions.requests import Requested, requested
 from services.api.answers import Answer
 from services.api.caller import Caller
 from services.api.problems import Problem, not_found
@@ -28,7 +29,8 @@ def cancel(connection: Connection, job_id: int, caller: Caller) -> Answer:
     said = "will not start"
     if message is None:
         message, said = cancelling.ask_to_stop(job, caller.actor, reason, now), "is being stopped"
-    outbox.add(connection, [message])
+    asked = Requested(job_id, job.schedule_id, job.project_id, job.task_type, job.scheduled_for)
+    outbox.add(connection, [requested("cancel", asked, caller.actor, now), message])
     outbox.notify(connection, outbox.OUTBOX_CHANNEL)
     return Answer(
         202,
@@ -48,11 +50,14 @@ def retry(connection: Connection, job_id: int, caller: Caller) -> Answer:
     if job.status not in _AGAIN:
         raise Problem(409, f"Job {job_id} has not ended: it is {job.status}.")
     now = schedules.lock_timer(connection, job.schedule_id)
-    if now is None or schedules.get(connection, job.schedule_id) is None:
+    stored = schedules.get(connection, job.schedule_id)
+    if now is None or stored is None:
         raise Problem(409, f"The schedule of job {job_id} has been deleted.")
     made = jobs.insert_manual(connection, job.schedule_id, now, current_traceparent())
     if made is None:
         raise Problem(409, f"The schedule of job {job_id} has been deleted.")
+    asked = Requested(made, job.schedule_id, job.project_id, stored.definition.task_type, now)
+    outbox.add(connection, [requested("retry", asked, caller.actor, now, retry_of=job_id)])
     return Answer(
         202,
         {

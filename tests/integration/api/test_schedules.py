@@ -134,11 +134,12 @@ def test_deletion_is_soft_and_cancels_what_waits(api: Api) -> None:
     assert [message["headers"].get("ce_type", "tombstone").split(".")[1:3] for message in messages] == [
         ["schedule", "created"],
         ["run", "due"],
+        ["run", "requested"],
         ["schedule", "deleted"],
         [],
         ["run", "cancelled"],
     ]
-    assert messages[3]["value"] is None
+    assert messages[4]["value"] is None
     assert api.rows("SELECT worker, ended_at IS NULL FROM run_claims WHERE job_id = %s", job) == [
         ("cancelled:anonymous", False)
     ]
@@ -159,8 +160,8 @@ def test_cancelling_a_job_nobody_has_and_one_that_runs(api: Api) -> None:
     assert api.client.post(f"/api/v1/jobs/{running}/attempts/1/heartbeat", json={"worker": "w2"}).status_code == 409
     assert api.client.post(f"/api/v1/jobs/{waiting}/cancel").status_code == 202
     assert api.client.post(f"/api/v1/jobs/{running}/cancel").status_code == 202
-    topics = [message["topic"] for message in api.messages(made["id"])[-2:]]
-    assert topics == ["runs.results", "runs.control"]
+    topics = [message["topic"] for message in api.messages(made["id"])[-4:]]
+    assert topics == ["runs.requests", "runs.results", "runs.requests", "runs.control"]
     assert api.client.post(f"/api/v1/jobs/{waiting}/attempts/1/claim", json={"worker": "w1"}).status_code == 409
     assert scheduled_for is not None
     api.rows("UPDATE jobs SET status = 'failed' WHERE id = %s", running)
@@ -168,6 +169,15 @@ def test_cancelling_a_job_nobody_has_and_one_that_runs(api: Api) -> None:
     retried = api.client.post(f"/api/v1/jobs/{running}/retry")
     assert retried.status_code == 202
     assert retried.json()["job_id"] not in (waiting, running)
+    asked = [json.loads(one["value"]) for one in api.messages(made["id"]) if one["topic"] == "runs.requests"]
+    assert [(one["request"], one["job_id"], one["retry_of"]) for one in asked] == [
+        ("execute", waiting, None),
+        ("execute", running, None),
+        ("cancel", waiting, None),
+        ("cancel", running, None),
+        ("retry", retried.json()["job_id"], running),
+    ]
+    assert {(one["actor"]["name"], one["actor"]["address"]) for one in asked} == {("anonymous", "127.0.0.1")}
 
 
 def test_if_match(api: Api) -> None:

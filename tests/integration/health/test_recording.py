@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.health.recorder import Recorder, TooManyDead
 from shared.events.envelope import Event
-from shared.events.types import Actor, ScheduleCreated
+from shared.events.types import Actor, RunRequested, ScheduleCreated
 from shared.kafka.consumer import Record
 from shared.storage.audit_chain import BEGINNING, FIELDS, body, canonical, link
 from shared.storage.database import Database, DatabaseUnavailable
@@ -205,3 +205,25 @@ def test_the_log_refuses_even_its_owner(rows: Rows, recorder: Recorder, owner_ur
         with pytest.raises(Exception, match="append-only"):
             owner(statement)
     owner.close()
+
+
+def test_what_was_asked_for_by_hand_is_audited_under_its_caller(recorder: Recorder, rows: Rows, aside: Aside) -> None:
+    ((job_id, schedule_id, scheduled_for),) = rows.jobs(1)
+    data = RunRequested(
+        request="cancel",
+        job_id=job_id,
+        schedule_id=schedule_id,
+        project_id=1,
+        task_type="analysis",
+        scheduled_for=scheduled_for,
+        actor=Actor(name="key:ops", address="192.0.2.7"),
+    )
+    asked = Event(f"run-requested-{job_id}-cancel-1", "/api", NOW, data, schedule_id, job_id)
+    for _ in range(2):  # a repeat says nothing new
+        recorder.record([record(asked, topic="runs.requests")])
+    found = rows("SELECT action, actor, address, project_id, schedule_id, job_id FROM audit_log")
+    assert found == [("job.cancel", "key:ops", "192.0.2.7", 1, schedule_id, job_id)]
+    assert rows("SELECT status FROM jobs") == [("queued",)]  # asking is no outcome
+    assert verify_chains(rows) == 1
+    recorder.record([record(asked, topic="runs.results")])  # whoever may answer runs cannot write who asked
+    assert "does not belong" in aside.letters[0][1]
