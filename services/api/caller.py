@@ -39,25 +39,29 @@ class Caller:
         return Actor(name=self.principal.name, address=self.address)
 
     def read(self, work: Callable[[Connection], Response]) -> Response:
-        """Answer from one transaction."""
-        with self.context.database.transaction() as connection:
+        """Answer from what is stored."""
+        with self.context.database.statements() as connection:
             return work(connection)
 
     def in_sight(self, schedule_id: int) -> StoredSchedule:
         """A schedule the caller may see. Raises Problem 404."""
-        with self.context.database.transaction() as connection:
+        with self.context.database.statements() as connection:
             stored = schedules.get(connection, schedule_id)
         if stored is None or not self.principal.sees(stored.definition.project_id):
             raise not_found("schedule", schedule_id)
         return stored
 
-    def write(self, work: Callable[[Connection], Answer]) -> Response:
-        """Do the work in one transaction; with an Idempotency-Key, once, the same answer to every repeat."""
+    def write(self, work: Callable[[Connection], Answer], *, writes_once: bool = False) -> Response:
+        """Do the work in one transaction; with an Idempotency-Key, once, the same answer to every repeat.
+
+        `writes_once`: the work's one write is its last statement, which needs no transaction around it.
+        """
         key = self.request.headers.get("idempotency-key")
         who = self.principal.identity or self.principal.name  # two keys may have one name: their answers stay apart
         if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
             raise Problem(422, "An Idempotency-Key has 1 to 255 printable characters.")
-        with self.context.database.transaction() as connection:
+        database = self.context.database
+        with database.statements() if writes_once and key is None else database.transaction() as connection:
             if key is None:
                 answer = work(connection)
                 content = answer.content()

@@ -14,6 +14,7 @@ from services.health.announcing import Announcer, Notify
 from services.health.conditions import Conditions
 from services.health.consuming import Consuming
 from services.health.dead_letters import GROUP, DeadLetterKeeper
+from services.health.counting import Counting
 from services.health.disabling import Disabler
 from services.health.duty import Chore, Duty
 from services.health.exposition import ScheduleMetrics
@@ -165,6 +166,7 @@ class Service:
         chores = (
             Chore("metrics", schedule_metrics.refresh, every=timedelta(seconds=settings.metrics_interval_seconds)),
             Chore("monitor", monitor.report, every=timedelta(seconds=settings.monitor_interval_seconds)),
+            Chore("counts", Counting(self._database).run, every=timedelta(seconds=10)),
             Chore("pause", self._disabler.pause_missed, every=timedelta(minutes=5)),
             Chore("cleanup", self._disabler.cleanup_expired_schedules, daily_at=time(2, 0)),
             Chore("retention", retention.run, daily_at=time(2, 10)),

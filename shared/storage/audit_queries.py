@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from shared.storage.schedule_queries import MOST_COUNTED
+from shared.storage import counts
+from shared.storage.filters import Filters
 
 _COLUMNS = "id, at, action, actor, address, project_id, schedule_id, job_id, attempt, event_id, detail"
 
@@ -25,29 +26,25 @@ class AuditFilter:
 
 
 def list_page(connection: Connection, wanted: AuditFilter, page: int, page_size: int) -> tuple[Sequence[Row[Any]], int]:
-    """One page and the total, exact up to MOST_COUNTED."""
-    parts, values = ["true"], dict[str, object]()
-    if wanted.project_ids is not None:
-        parts.append("project_id = ANY(CAST(:projects AS bigint[]))")
-        values["projects"] = list(wanted.project_ids)
+    """One page and the total: exact up to MOST_COUNTED, beyond that from the counts by day where they can tell it."""
+    filters = Filters()
+    filters.within("project_id", wanted.project_ids)
     for name in ("schedule_id", "actor", "action"):
-        value = getattr(wanted, name)
-        if value is not None:
-            parts.append(f"{name} = :{name}")
-            values[name] = value
-    if wanted.since is not None:
-        parts.append("at >= :since")
-        values["since"] = wanted.since
-    if wanted.until is not None:
-        parts.append("at <= :until")
-        values["until"] = wanted.until
-    where = " AND ".join(parts)
+        filters.equal(name, getattr(wanted, name))
+    filters.between("at", wanted.since, wanted.until)
     rows = connection.execute(
         text(
-            f"SELECT {_COLUMNS} FROM audit_log WHERE {where} ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM audit_log WHERE {filters.condition}"  # noqa: S608 (fixed words only)
+            f" ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset"
         ),
-        values | {"limit": page_size, "offset": (page - 1) * page_size},
+        filters.values | {"limit": page_size, "offset": (page - 1) * page_size},
     ).all()
-    counted = f"SELECT count(*) FROM (SELECT FROM audit_log WHERE {where} LIMIT :most) AS found"  # noqa: S608
-    total = connection.execute(text(counted), values | {"most": MOST_COUNTED + 1}).scalar_one()
-    return rows, int(total)
+    if page == 1 and len(rows) < page_size:
+        return rows, len(rows)
+
+    def counted() -> int:
+        equal = {"actor": wanted.actor, "action": wanted.action}
+        return counts.counted(connection, "audit_log", wanted.project_ids, equal, wanted.since, wanted.until)
+
+    by_day = counted if wanted.schedule_id is None else None
+    return rows, counts.total(lambda: filters.count(connection, "audit_log"), by_day)

@@ -1,7 +1,7 @@
 """Reading jobs: one by id, and lists newest first. Called by the api.
 
-A schedule's jobs are listed by occurrence from two small indexes; all other lists by id, inside bounded instants, so
-that only a few partitions are read.
+Lists are ordered by occurrence, the partition key, so that one partition after the other is read until a page is full;
+migration 0008 has an index in this order for what each filter leaves rare. A schedule's jobs are read from two indexes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.storage import counts
+from shared.storage.filters import Filters
 from shared.storage.open_jobs import published
-from shared.storage.schedule_queries import MOST_COUNTED, tag_condition, tag_values
 
 _COLUMNS = """j.id, j.schedule_id, coalesce(v.name, s.name) AS schedule_name, j.project_id, j.task_type,
     coalesce(v.task_parameters, s.task_parameters) AS task_parameters, coalesce(v.tags, s.tags) AS tags,
@@ -47,66 +48,50 @@ def get(connection: Connection, job_id: int) -> JobRow | None:
     return connection.execute(_GET, {"id": job_id}).one_or_none()
 
 
+_ORDER = "j.scheduled_for DESC, j.id DESC"
+
+
 def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: int) -> tuple[list[JobRow], int]:
-    """One page, newest first, and the total: exact up to MOST_COUNTED, beyond that one more than it."""
-    where, values = _where(wanted)
-    values |= {"limit": page_size, "offset": (page - 1) * page_size, "reach": page * page_size}
-    joins = _JOINS if wanted.tags else ""
+    """One page, the newest occurrences first, and the total.
+
+    It is exact up to MOST_COUNTED; beyond that from the counts by day, where these know the filter.
+    """
+    filters = _filters(wanted)
+    source = f"jobs j {_JOINS if wanted.tags else ''}"
+    ids = f"SELECT j.id, j.scheduled_for FROM {source} WHERE {filters.condition}"  # noqa: S608 (fixed words only)
     if wanted.schedule_id is not None:
         # Each half is read backwards from its own partial index; together they are every job of the schedule.
-        halves = " UNION ALL ".join(
-            f"(SELECT j.id, j.scheduled_for FROM jobs j {joins} WHERE {where} AND j.trigger {kind} 'manual'"  # noqa: S608
-            f" ORDER BY j.scheduled_for DESC LIMIT :reach)"
-            for kind in ("<>", "=")
+        scheduled, manual = (
+            f"({ids} AND j.trigger {kind} 'manual' ORDER BY {_ORDER} LIMIT :reach)" for kind in ("<>", "=")
         )
-        order = "scheduled_for DESC, id DESC"
-        ids = f"SELECT id, scheduled_for FROM ({halves}) AS both_kinds ORDER BY {order} LIMIT :limit OFFSET :offset"  # noqa: S608
-    else:
-        order = "id DESC"
-        ids = (
-            f"SELECT j.id, j.scheduled_for FROM jobs j {joins} WHERE {where}"  # noqa: S608
-            " ORDER BY j.id DESC LIMIT :limit OFFSET :offset"
-        )
+        ids = f"SELECT j.id, j.scheduled_for FROM ({scheduled} UNION ALL {manual}) AS j"  # noqa: S608
     rows = connection.execute(
         text(
-            f"WITH page AS MATERIALIZED ({ids}) SELECT {_COLUMNS} FROM page"  # noqa: S608
-            f" JOIN jobs j ON j.id = page.id AND j.scheduled_for = page.scheduled_for {_JOINS}"
-            f" ORDER BY {', '.join('j.' + part for part in order.split(', '))}"
+            f"WITH page AS MATERIALIZED ({ids} ORDER BY {_ORDER} LIMIT :limit OFFSET :offset) SELECT {_COLUMNS}"  # noqa: S608
+            f" FROM page JOIN jobs j ON j.id = page.id AND j.scheduled_for = page.scheduled_for {_JOINS}"
+            f" ORDER BY {_ORDER}"
         ),
-        values,
+        filters.values | {"limit": page_size, "offset": (page - 1) * page_size, "reach": page * page_size},
     ).all()
     if page == 1 and len(rows) < page_size:
         return list(rows), len(rows)
-    counted = f"SELECT count(*) FROM (SELECT FROM jobs j {joins} WHERE {where} LIMIT :most) AS found"  # noqa: S608
-    total = connection.execute(text(counted), values | {"most": MOST_COUNTED + 1}).scalar_one()
-    return list(rows), int(total)
+
+    def counted() -> int:
+        equal = {name: getattr(wanted, name) for name in ("status", "task_type", "trigger")}
+        return counts.counted(connection, "jobs", wanted.project_ids, equal, wanted.since, wanted.until)
+
+    by_day = counted if wanted.schedule_id is None and not wanted.tags else None
+    return list(rows), counts.total(lambda: filters.count(connection, source), by_day)
 
 
-def _where(wanted: JobFilter) -> tuple[str, dict[str, object]]:
-    parts = ["true"]
-    values: dict[str, object] = {}
-    if wanted.project_ids is not None:
-        if len(wanted.project_ids) == 1:
-            parts.append("j.project_id = :project")
-            values["project"] = wanted.project_ids[0]
-        else:
-            parts.append("j.project_id = ANY(CAST(:projects AS bigint[]))")
-            values["projects"] = list(wanted.project_ids)
+def _filters(wanted: JobFilter) -> Filters:
+    filters = Filters()
+    filters.within("j.project_id", wanted.project_ids)
     for name in ("schedule_id", "status", "task_type", "trigger"):
-        value = getattr(wanted, name)
-        if value is not None:
-            parts.append(f"j.{name} = :{name}")
-            values[name] = value
-    if wanted.since is not None:
-        parts.append("j.scheduled_for >= :since")
-        values["since"] = wanted.since
-    if wanted.until is not None:
-        parts.append("j.scheduled_for <= :until")
-        values["until"] = wanted.until
-    for number, (name, value) in enumerate(sorted(wanted.tags.items())):
-        parts.append(tag_condition("coalesce(v.tags, s.tags)", number))
-        values |= tag_values(number, name, value)
-    return " AND ".join(parts), values
+        filters.equal(f"j.{name}", getattr(wanted, name))
+    filters.between("j.scheduled_for", wanted.since, wanted.until)
+    filters.tagged("coalesce(v.tags, s.tags)", wanted.tags)
+    return filters
 
 
 _OPEN = text(

@@ -8,6 +8,8 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from shared.storage import counts
+
 _CHILDREN = text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     " WHERE i.inhparent = CAST(:parent AS regclass) ORDER BY c.relname"
@@ -48,6 +50,8 @@ def drop(connection: Connection, parent: str, partition: str) -> bool:
     """
     day = _day(partition.removeprefix(f"{parent}_"))
     dropped: bool = connection.execute(_DROP, {"parent": parent, "day": day}).scalar_one()
+    if dropped:
+        counts.forget(connection, parent, partition)
     return dropped
 
 

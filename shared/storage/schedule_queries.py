@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, Row, text
 
+from shared.storage.filters import MOST_COUNTED, Filters
 from shared.storage.schedules import JOINS, LISTED
-
-MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,80 +34,42 @@ def list_page(
     connection: Connection, wanted: ScheduleFilter, page: int, page_size: int
 ) -> tuple[Sequence[ListedSchedule], int]:
     """One page and the total. Pages count from 1."""
-    where, values = _where(wanted)
-    total = _total(connection, wanted, where, values)
+    filters = _filters(wanted)
+    total = _total(connection, wanted, filters)
     offset = (page - 1) * page_size
     if offset >= total:  # known without looking through what does not match
         return [], total
-    values |= {"limit": page_size, "offset": offset}
     rows = connection.execute(
         text(
-            f"WITH page AS MATERIALIZED (SELECT s.id FROM schedules s WHERE {where}"  # noqa: S608 (fixed words only)
+            f"WITH page AS MATERIALIZED (SELECT s.id FROM schedules s WHERE {filters.condition}"  # noqa: S608
             f" ORDER BY s.id DESC LIMIT :limit OFFSET :offset)"
             f" SELECT {LISTED} FROM page JOIN schedules s ON s.id = page.id {JOINS} ORDER BY s.id DESC"
         ),
-        values,
+        filters.values | {"limit": page_size, "offset": offset},
     ).all()
     return rows, total
 
 
-def _where(wanted: ScheduleFilter) -> tuple[str, dict[str, object]]:
-    """The condition in fixed words, and its values."""
-    parts = ["s.deleted_at IS NULL"]
-    values: dict[str, object] = {}
-    if wanted.project_ids is not None:
-        if len(wanted.project_ids) == 1:
-            parts.append("s.project_id = :project")  # lets the index give the order
-            values["project"] = wanted.project_ids[0]
-        else:
-            parts.append("s.project_id = ANY(CAST(:projects AS bigint[]))")
-            values["projects"] = list(wanted.project_ids)
+def _filters(wanted: ScheduleFilter) -> Filters:
+    filters = Filters("s.deleted_at IS NULL")
+    filters.within("s.project_id", wanted.project_ids)
     if wanted.enabled is not None:
-        parts.append("s.enabled" if wanted.enabled else "NOT s.enabled")
-    if wanted.task_type is not None:
-        parts.append("s.task_type = :task_type")
-        values["task_type"] = wanted.task_type
-    if wanted.frequency is not None:
-        parts.append("s.frequency = :frequency")
-        values["frequency"] = wanted.frequency
-    for number, (name, value) in enumerate(sorted(wanted.tags.items())):
-        parts.append(tag_condition("s.tags", number))
-        values |= tag_values(number, name, value)
-    return " AND ".join(parts), values
+        filters.add("s.enabled" if wanted.enabled else "NOT s.enabled")  # as the partial index says it
+    filters.equal("s.task_type", wanted.task_type)
+    filters.equal("s.frequency", wanted.frequency)
+    filters.tagged("s.tags", wanted.tags)
+    return filters
 
 
-def tag_condition(column: str, number: int) -> str:
-    """A tag filter: the text given, or the number, boolean or null it spells. Its values: `tag_values`."""
-    return f"({column} @> CAST(:tag{number} AS jsonb) OR {column} @> CAST(:word{number} AS jsonb))"
-
-
-def tag_values(number: int, name: str, value: str) -> dict[str, object]:
-    """The values of one tag condition."""
-    as_text = orjson.dumps({name: value}).decode()
-    as_word = as_text
-    try:
-        word = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        word = None  # plain text: both conditions are the same
-    if isinstance(word, (int, float, bool)):
-        as_word = orjson.dumps({name: word}).decode()
-    return {f"tag{number}": as_text, f"word{number}": as_word}
-
-
-def _total(connection: Connection, wanted: ScheduleFilter, where: str, values: dict[str, object]) -> int:
+def _total(connection: Connection, wanted: ScheduleFilter, filters: Filters) -> int:
     if wanted.tags:
-        limited = f"SELECT count(*) FROM (SELECT FROM schedules s WHERE {where} LIMIT :most) AS found"  # noqa: S608
-        return int(connection.execute(text(limited), values | {"most": MOST_COUNTED + 1}).scalar_one())
-    parts = ["project_id = 0"] if wanted.project_ids is None else ["project_id = ANY(CAST(:projects AS bigint[]))"]
-    counted: dict[str, object] = {}
-    if wanted.project_ids is not None:
-        counted["projects"] = list(wanted.project_ids)
-    for name, value in (("enabled", wanted.enabled), ("task_type", wanted.task_type), ("frequency", wanted.frequency)):
-        if value is not None:
-            parts.append(f"{name} = :{name}")
-            counted[name] = value
-    statement = f"SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE {' AND '.join(parts)}"  # noqa: S608
-    return int(connection.execute(text(statement), counted).scalar_one())
+        return filters.count(connection, "schedules s")
+    counted = Filters()
+    counted.within("project_id", [0] if wanted.project_ids is None else wanted.project_ids)
+    for name in ("enabled", "task_type", "frequency"):
+        counted.equal(name, getattr(wanted, name))
+    statement = f"SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE {counted.condition}"  # noqa: S608
+    return int(connection.execute(text(statement), counted.values).scalar_one())
 
 
 def list_due(connection: Connection, project_ids: Sequence[int] | None, limit: int) -> Sequence[ListedSchedule]:

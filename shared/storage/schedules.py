@@ -180,15 +180,7 @@ SELECT pg_notify(channel, '') FROM unnest(CAST(:channels AS text[])) AS channel
 """)  # noqa: S608
 
 
-def insert(
-    connection: Connection,
-    schedule_id: int,
-    definition: Definition,
-    conflict_key: str,
-    timer: Timer,
-    now: datetime,
-    messages: Sequence[Message],
-) -> StoredSchedule:
+def insert(connection: Connection, new: StoredSchedule, conflict_key: str, messages: Sequence[Message]) -> None:
     """Store a new schedule under its reserved id: definition, first version, timer and messages, in one statement.
 
     Creations are many at once where schedules are made by programs; each statement saved is a tenth of their cost.
@@ -196,18 +188,17 @@ def insert(
     connection.execute(
         _INSERT,
         {
-            **_parameters(definition),
-            "id": schedule_id,
+            **_parameters(new.definition),
+            "id": new.id,
             "conflict_key": conflict_key,
-            "now": now,
-            "next_run_at": timer.next_run_at,
-            "next_scheduled_for": timer.next_scheduled_for,
+            "now": new.created_at,
+            "next_run_at": new.timer.next_run_at,
+            "next_scheduled_for": new.timer.next_scheduled_for,
             "message_count": len(messages),
             "messages": outbox.encoded(messages),
-            "channels": [outbox.OUTBOX_CHANNEL, *([outbox.DUE_CHANNEL] if timer.next_run_at else ())],
+            "channels": [outbox.OUTBOX_CHANNEL, *([outbox.DUE_CHANNEL] if new.timer.next_run_at else ())],
         },
     )
-    return StoredSchedule(schedule_id, definition, 1, now, now, timer, None)
 
 
 _SET = ", ".join(

@@ -1,4 +1,4 @@
-"""Creating a schedule: one transaction writes definition, version, timer and change event."""
+"""Creating a schedule: one statement, the last, writes definition, version, timer and change event."""
 
 from typing import Any
 
@@ -15,6 +15,7 @@ from shared.domain.schedule import Definition, Timer, timer_at
 from shared.events.types import Actor, ScheduleCreated
 from shared.storage import schedules
 from shared.storage.database import Connection
+from shared.storage.schedules import StoredSchedule
 
 
 def create(
@@ -37,9 +38,10 @@ def create(
     if first is None:
         warnings.append("the window is over: this schedule will never run")
     key = parameters.conflict_key(definition.task_parameters)
-    messages = change(ScheduleCreated, around.id, 1, actor, before=None, after=definition, created_at=now, now=now)
-    stored = schedules.insert(connection, around.id, definition, key, timer, now, messages)
+    stored = StoredSchedule(around.id, definition, 1, now, now, timer, None)
     found = conflicts.of(connection, stored, judged.recurrence, key, now) if around.target_shared else []
+    messages = change(ScheduleCreated, around.id, 1, actor, before=None, after=definition, created_at=now, now=now)
+    schedules.insert(connection, stored, key, messages)
     conflicts.warn(stored.id, found)
     body_out: dict[str, Any] = {**shown(stored, now), "warnings": warnings, "conflicts": found}
     return Answer(

@@ -54,7 +54,8 @@ def create_schedule(
     """
     context = caller.context
     response = caller.write(
-        lambda connection: creation.create(connection, body, caller.principal, caller.actor, context.settings)
+        lambda connection: creation.create(connection, body, caller.principal, caller.actor, context.settings),
+        writes_once=True,
     )
     request.state.schedule_id = response.headers.get("location", "").rpartition("/")[2] or None
     return response

@@ -1,0 +1,102 @@
+"""Totals of job and audit lists: exact while few, from maintained counts when many; and lists in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.health.counting import Counting
+from shared.storage import counts, retention
+from shared.storage.audit_queries import AuditFilter
+from shared.storage.audit_queries import list_page as list_audit
+from shared.storage.database import Database
+from shared.storage.filters import MOST_COUNTED
+from shared.storage.job_queries import JobFilter
+from shared.storage.job_queries import list_page as list_jobs
+
+NOW = datetime.now(UTC)
+TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+_JOBS = """
+INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for)
+SELECT i, 1, 1 + i % 2, 'analysis', 'schedule', CASE WHEN i % 100 = 0 THEN 'failed' ELSE 'succeeded' END,
+    '{day}'::timestamptz + i * interval '1 millisecond' FROM generate_series(1, {number}) AS i
+"""
+_AUDIT = """
+INSERT INTO audit_log (at, event_id, action, actor, project_id, schedule_id, chain, place, previous_hash, hash)
+SELECT '{day}'::timestamptz + i * interval '1 millisecond', 'e' || i,
+    CASE WHEN i % 100 = 0 THEN 'run.failed' ELSE 'run.succeeded' END, 'worker', 1 + i % 2, i, 'c', i, '', ''
+FROM generate_series(1, {number}) AS i
+"""
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url, application="test")
+    yield opened
+    opened.close()
+
+
+def run(database: Database, *statements: str) -> None:
+    with database.transaction() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def jobs_total(database: Database, **wanted: object) -> int:
+    with database.transaction() as connection:
+        return list_jobs(connection, JobFilter(**wanted), 1, 50)[1]  # type: ignore[arg-type]
+
+
+def audit_total(database: Database, **wanted: object) -> int:
+    with database.transaction() as connection:
+        return list_audit(connection, AuditFilter(**wanted), 1, 50)[1]  # type: ignore[arg-type]
+
+
+def count(database: Database) -> None:
+    run(database, "SELECT pg_stat_force_next_flush()", "SELECT 1")
+    Counting(database).run(NOW)
+
+
+def test_a_total_is_exact_while_it_is_small(database: Database) -> None:
+    run(database, _JOBS.format(day=TODAY, number=MOST_COUNTED), _AUDIT.format(day=TODAY, number=MOST_COUNTED))
+    assert jobs_total(database) == audit_total(database) == MOST_COUNTED
+    assert jobs_total(database, status="failed") == audit_total(database, action="run.failed") == MOST_COUNTED // 100
+    assert jobs_total(database, project_ids=[1]) == audit_total(database, project_ids=[1]) == MOST_COUNTED // 2
+    assert jobs_total(database, until=TODAY + timedelta(milliseconds=77)) == 77
+
+
+def test_a_long_lists_total_comes_from_the_counts(database: Database) -> None:
+    yesterday, number = TODAY - timedelta(days=1), 50_000
+    run(database, _JOBS.format(day=yesterday, number=number), _AUDIT.format(day=yesterday, number=number))
+    assert jobs_total(database) == audit_total(database) == MOST_COUNTED + 1  # "more": nobody has counted yet
+    count(database)
+    assert jobs_total(database) == audit_total(database) == number
+    assert jobs_total(database, project_ids=[1]) == audit_total(database, project_ids=[1]) == number // 2
+    assert jobs_total(database, project_ids=[1, 2]) == audit_total(database, project_ids=[1, 2]) == number
+    assert jobs_total(database, status="succeeded") == audit_total(database, action="run.succeeded") == 49_500
+    assert jobs_total(database, status="failed", project_ids=[1]) == 500
+    assert jobs_total(database, since=TODAY) == 0
+    half = jobs_total(database, since=yesterday + timedelta(hours=12), until=TODAY)
+    assert half == 0  # the page itself shows that there is nothing
+    assert jobs_total(database, schedule_id=7) == 1
+
+
+def test_counts_follow_changes_and_leave_with_their_partition(database: Database) -> None:
+    yesterday = TODAY - timedelta(days=1)
+    partition = f"jobs_{yesterday:%Y%m%d}"
+    run(database, _JOBS.format(day=yesterday, number=30_000))
+    count(database)
+    run(database, "UPDATE jobs SET status = 'failed' WHERE schedule_id <= 25000")
+    run(database, "UPDATE counted_partitions SET counted_at = counted_at - interval '1 hour'")
+    assert jobs_total(database, status="failed") == MOST_COUNTED + 1
+    count(database)
+    assert jobs_total(database, status="failed") == 25_050
+    with database.transaction() as connection:
+        assert counts.stale(connection, "jobs") == []
+        assert retention.drop_jobs(connection, partition)
+    assert jobs_total(database) == 0
+    with database.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM job_counts").scalar_one() == 0
+        assert connection.exec_driver_sql("SELECT count(*) FROM counted_partitions").scalar_one() == 0
