@@ -7,29 +7,20 @@ BENCH_STORED: another number of stored schedules. BENCH_SECONDS: how long each r
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import psycopg2
 
-from benchmarks.servers import READY, BenchServers
-from deploy.local.ports import free_ports
-from deploy.local.probes import readiness
-from deploy.local.server import Launch, spawn, wait_until
+from benchmarks.asking import PREPARED, Request, api_process, ask, figures
+from benchmarks.servers import BenchServers
 
 NAME = "api"
 CALLERS = 8
 SECONDS = float(os.environ.get("BENCH_SECONDS", "5"))
 WARM_SECONDS = 1.0
 PROJECTS = 2_000
-
-Request = tuple[str, str, object]
-"""Method, path, body or None."""
 
 _STORED = """
 INSERT INTO projects (id, name) SELECT i, 'project ' || i FROM generate_series(2, %(projects)s) AS i;
@@ -63,10 +54,10 @@ def run(servers: BenchServers) -> dict[str, float]:
     stored = int(os.environ.get("BENCH_STORED", "1000000"))
     _store(servers.owner_url, stored)
     metrics: dict[str, float] = {"stored": stored}
-    with _api(servers) as port:
+    with api_process(servers) as port:
         for name, request in _requests(stored).items():
-            asyncio.run(_ask(port, request, WARM_SECONDS))
-            metrics |= _figures(name, *asyncio.run(_ask(port, request, SECONDS)))
+            ask(port, request, WARM_SECONDS, CALLERS)
+            metrics |= figures(name, *ask(port, request, SECONDS, CALLERS, PREPARED))
         lists = [value for name, value in metrics.items() if name.startswith("list_") and name.endswith("_p99_ms")]
         metrics["list_p99_ms"] = max(lists)
     return metrics
@@ -125,60 +116,3 @@ def _store(database_url: str, stored: int) -> None:
             cursor.execute(_ON_ONE_TARGET, {"number": number, "project": project})
         cursor.execute("VACUUM ANALYZE")
     connection.close()
-
-
-@contextmanager
-def _api(servers: BenchServers) -> Iterator[int]:
-    """One api process; it needs no Kafka."""
-    port = free_ports(1)[0]
-    settings = {
-        "COMMANDCENTER_HOME": str(servers.home),
-        "COMMANDCENTER_DATABASE_URL": servers.database_url,
-        "COMMANDCENTER_API_PORT": str(port),
-    }
-    process = spawn(Launch("api", (sys.executable, "-m", "services.api"), servers.home / "logs" / "api.log", settings))
-    try:
-        if not wait_until(lambda: readiness(f"http://127.0.0.1:{port}")[0], READY):
-            raise RuntimeError("the api did not become ready")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
-async def _ask(port: int, request: Callable[[int], Request], seconds: float) -> tuple[list[float], float]:
-    """Durations in seconds, sorted, and how long it all took."""
-    durations: list[float] = []
-    numbers = iter(range(1 << 60))
-    started = time.perf_counter()
-    await asyncio.gather(*(_caller(port, request, numbers, started + seconds, durations) for _ in range(CALLERS)))
-    return sorted(durations), time.perf_counter() - started
-
-
-async def _caller(
-    port: int, request: Callable[[int], Request], numbers: Iterator[int], until: float, durations: list[float]
-) -> None:
-    """One kept connection, one request at a time. As little code as possible: it shares the machine with the api."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while time.perf_counter() < until:
-        method, path, body = request(next(numbers))
-        content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
-        begun = time.perf_counter()
-        writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        text = await reader.readexactly(length)
-        durations.append(time.perf_counter() - begun)
-        if answer[9:10] != b"2":
-            raise RuntimeError(f"{method} {path}: {answer[:40]!r} {text[:300]!r}")
-    writer.close()
-
-
-def _figures(name: str, durations: list[float], seconds: float) -> dict[str, float]:
-    count = len(durations)
-    return {
-        f"{name}_per_second": count / seconds,
-        f"{name}_p50_ms": durations[count // 2] * 1000,
-        f"{name}_p99_ms": durations[min(count - 1, count * 99 // 100)] * 1000,
-    }
