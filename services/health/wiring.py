@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from services.health.announcing import Announcer, Notify
 from services.health.conditions import Conditions
 from services.health.consuming import Consuming
-from services.health.dead_letters import GROUP, DeadLetterKeeper
 from services.health.counting import Counting
+from services.health.dead_letters import GROUP, DeadLetterKeeper
 from services.health.disabling import Disabler
 from services.health.duty import Chore, Duty
 from services.health.exposition import ScheduleMetrics

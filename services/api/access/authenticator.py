@@ -9,13 +9,13 @@ import threading
 
 from services.api.access import keys
 from services.api.access.principal import ANYBODY, Principal, Role
-from services.api.access.tokens import TokenReader, TokenRefused
+from services.api.access.tokens import IssuerUnavailable, TokenReader, TokenRefused
 from services.api.problems import Problem
 from services.api.settings import Settings
 from shared import clock
 from shared.storage import api_keys
 from shared.storage.database import Database
-from shared.telemetry.metrics import REFUSED
+from shared.telemetry.metrics import FAULTS, REFUSED
 
 KEY_SECONDS = 5.0
 _MOST_REMEMBERED = 10_000
@@ -42,7 +42,7 @@ class Authenticator:
         return known[1] if known is not None and known[0] > clock.monotonic() else None
 
     def identify(self, credential: str | None) -> Principal:
-        """The principal of a credential. Raises Problem 401."""
+        """The principal of a credential. Raises Problem 401, or 503 while a token's issuer cannot be asked."""
         known = self.remembered(credential)
         if known is not None:
             return known
@@ -58,6 +58,9 @@ class Authenticator:
                 principal = self._tokens.read(credential)
             except TokenRefused as error:
                 raise _unauthenticated(str(error)) from error
+            except IssuerUnavailable as error:
+                FAULTS.labels("api", "issuer_unavailable").inc()
+                raise Problem(503, str(error), headers={"Retry-After": "5"}) from error
             return principal  # a token carries its own end: it is judged anew each time
         else:
             raise _unauthenticated("This is no API key.")

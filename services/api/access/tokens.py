@@ -15,6 +15,10 @@ class TokenRefused(Exception):
     """A token that does not count here, with the reason."""
 
 
+class IssuerUnavailable(Exception):
+    """The issuer's keys cannot be fetched now. Temporary: the token may well be good."""
+
+
 class TokenReader:
     """Reads tokens of one issuer. Its keys are fetched when first needed and kept for five minutes, no longer: what the
     issuer has withdrawn must stop counting. An unknown key makes the library ask again, twice a minute at most.
@@ -28,7 +32,7 @@ class TokenReader:
         )
 
     def read(self, token: str) -> Principal:
-        """The principal a token speaks for. Raises TokenRefused."""
+        """The principal a token speaks for. Raises TokenRefused or IssuerUnavailable."""
         settings = self._settings
         try:
             key = self._keys.get_signing_key_from_jwt(token)
@@ -42,7 +46,7 @@ class TokenReader:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.PyJWKClientConnectionError as error:
-            raise TokenRefused("The token issuer's keys cannot be fetched now.") from error
+            raise IssuerUnavailable("The token issuer's keys cannot be fetched now.") from error
         except jwt.PyJWTError as error:
             raise TokenRefused(f"This token is not accepted: {error}.") from error
         subject = str(claims["sub"])

@@ -14,7 +14,7 @@ _MEANINGS = {
     413: "The body is too large.",
     422: "Fields cannot be accepted; `errors` names every one.",
     429: "Too many requests.",
-    503: "The database is unavailable; nothing was changed.",
+    503: "The database or the issuer of tokens is unavailable; nothing was changed.",
 }
 _EXAMPLES = {
     401: "This API key is unknown, revoked or expired.",

@@ -297,6 +297,19 @@ def test_no_access_control_is_refused_beyond_loopback(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_keys_of_one_name_do_not_share_their_answers(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
+    """An answer under an Idempotency-Key can hold a secret: it is repeated to the very key that asked first."""
+    one, other = (make_key(guarded_api, "operator", [tenant["project_id"]], "deploy")["key"] for tenant in tenants)
+    body = {"project_id": tenants[0]["project_id"], "name": "shared?", "url": "https://example.com/z"}
+    headers = {"Idempotency-Key": "the-same"}
+    made = ask(guarded_api, one, "POST", "/api/v1/webhooks", json=body, headers=headers)
+    assert made.json()["secret"].startswith("whsec_")
+    assert ask(guarded_api, one, "POST", "/api/v1/webhooks", json=body, headers=headers).json() == made.json()
+    theirs = ask(guarded_api, other, "POST", "/api/v1/webhooks", json=body, headers=headers)
+    assert theirs.status_code == 422
+    assert theirs.json()["errors"][0]["field"] == "project_id"
+
+
 class Issuer:
     """An OIDC issuer: its keys over HTTP, and tokens signed with them."""
 
@@ -363,6 +376,21 @@ def test_tokens_of_the_pinned_issuer_count(database_url: str, tmp_path: Path, is
         assert status(issuer.token()[:-4] + "AAAA") == 401
         unsigned = jwt.encode({"iss": issuer.url, "aud": "commandcenter", "sub": "x"}, "", algorithm="none")
         assert status(unsigned) == 401
+
+
+def test_an_issuer_that_is_away_is_no_wrong_token(database_url: str, tmp_path: Path) -> None:
+    gone = Issuer()
+    gone.server.shutdown()
+    gone.server.server_close()
+    environment = {
+        "COMMANDCENTER_AUTH": "keys",
+        "COMMANDCENTER_OIDC_ISSUER": gone.url,
+        "COMMANDCENTER_OIDC_AUDIENCE": "commandcenter",
+    }
+    with running_api(tmp_path, database_url, **environment) as api:
+        answer = ask(api, gone.token(), "GET", "/api/v1/schedules")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
 
 
 def test_too_many_requests(database_url: str, tmp_path: Path) -> None:
