@@ -33,6 +33,10 @@ class Settings(SharedSettings):
     max_schedules_per_project: int = Field(default=100_000, ge=1)
     min_interval_seconds: int = Field(default=1, ge=1, description="The shortest interval a schedule may have.")
     requests_per_minute: int = Field(default=0, ge=0, description="A key, token or address may make; 0: no limit.")
+    trusted_proxies: str | None = Field(
+        default=None,
+        description="Addresses or networks, comma-separated, whose X-Forwarded-For names the caller; none by default.",
+    )
     idempotency_hours: int = Field(default=24, ge=1, le=720)
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Origins that browsers may call from; none by default."

@@ -112,6 +112,9 @@ def serve(settings: Settings) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Who asked is on record: only a proxy that is named may say it was somebody else.
+            proxy_headers=settings.trusted_proxies is not None,
+            forwarded_allow_ips=settings.trusted_proxies or "",
             timeout_graceful_shutdown=2,
             timeout_keep_alive=30,
             h11_max_incomplete_event_size=65_536,

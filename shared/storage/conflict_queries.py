@@ -10,7 +10,7 @@ from shared.domain.conflicts import MOST_REPORTED, Candidates
 _CANDIDATES = text(f"""
 SELECT frequency, cron_expression, interval_seconds, timezone, start_time, end_time,
     CASE WHEN frequency = 'interval' THEN created_at END AS anchor, dst_gap, dst_overlap,
-    (array_agg(id ORDER BY id))[1:{MOST_REPORTED}] AS ids
+    (array_agg(id))[1:{MOST_REPORTED}] AS ids
 FROM schedules
 WHERE project_id = :project_id AND task_type = :task_type AND conflict_key = :conflict_key
     AND enabled AND deleted_at IS NULL AND id <> :id

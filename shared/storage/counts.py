@@ -107,7 +107,7 @@ def counted(
                 day + interval '1 second') AS ends) AS span
         WHERE {filters.condition}
     """  # noqa: S608 (fixed words only)
-    return round(connection.execute(text(statement), values).scalar_one())
+    return int(round(connection.execute(text(statement), values).scalar_one()))
 
 
 def total(one_by_one: Callable[[], int], by_day: Callable[[], int] | None) -> int:

@@ -24,7 +24,7 @@ class DatabaseUnavailable(Exception):
 
 
 class Database:
-    """A pool of connections to one PostgreSQL. Opens none before it is used."""
+    """Two pools of connections to one PostgreSQL, for transactions and single statements. Opens none before its use."""
 
     def __init__(
         self,
@@ -45,12 +45,11 @@ class Database:
             f" -c tcp_user_timeout={user_timeout_ms}"
         )
         self.url = url
-        self.engine = create_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            connect_args={
+        arguments: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": 10,
+            "connect_args": {
                 "application_name": application,
                 "options": options,
                 "connect_timeout": 5,
@@ -59,10 +58,13 @@ class Database:
                 "keepalives_interval": 2,
                 "keepalives_count": 3,
             },
-        )
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self.engine, "checkout", _check_if_idle)
-        event.listen(self.engine, "checkin", _remember_use)
+        }
+        self.engine = create_engine(url, **arguments)
+        # Connections of their own: to switch one back and forth costs as much as a short read.
+        self._statements = create_engine(url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **arguments)
+        for engine in (self.engine, self._statements):
+            event.listen(engine, "checkout", _check_if_idle)
+            event.listen(engine, "checkin", _remember_use)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -80,7 +82,7 @@ class Database:
         BEGIN and COMMIT are a round trip each, half the cost of a short read; and under READ COMMITTED every statement
         sees a state of its own anyway. Raises as `transaction` does.
         """
-        with _translated(), self._autocommit.connect() as connection:
+        with _translated(), self._statements.connect() as connection:
             yield connection
 
     def ping(self) -> None:
@@ -91,6 +93,7 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        self._statements.dispose()
 
 
 @contextmanager

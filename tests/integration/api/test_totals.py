@@ -20,13 +20,13 @@ NOW = datetime.now(UTC)
 TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 _JOBS = """
 INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for)
-SELECT i, 1, 1 + i % 2, 'analysis', 'schedule', CASE WHEN i % 100 = 0 THEN 'failed' ELSE 'succeeded' END,
+SELECT i, 1, 1 + i %% 2, 'analysis', 'schedule', CASE WHEN i %% 100 = 0 THEN 'failed' ELSE 'succeeded' END,
     '{day}'::timestamptz + i * interval '1 millisecond' FROM generate_series(1, {number}) AS i
 """
 _AUDIT = """
 INSERT INTO audit_log (at, event_id, action, actor, project_id, schedule_id, chain, place, previous_hash, hash)
 SELECT '{day}'::timestamptz + i * interval '1 millisecond', 'e' || i,
-    CASE WHEN i % 100 = 0 THEN 'run.failed' ELSE 'run.succeeded' END, 'worker', 1 + i % 2, i, 'c', i, '', ''
+    CASE WHEN i %% 100 = 0 THEN 'run.failed' ELSE 'run.succeeded' END, 'worker', 1 + i %% 2, i, 'c', i, '', ''
 FROM generate_series(1, {number}) AS i
 """
 

@@ -48,7 +48,7 @@ CRON = st.builds(
     st.sampled_from(["shift", "skip"]),
     st.sampled_from(["first", "last", "both"]),
 )
-INTERVAL = st.builds(
+INTERVAL: st.SearchStrategy[Recurrence] = st.builds(
     lambda seconds, ago: Recurrence.build(
         frequency="interval", interval_seconds=seconds, anchor=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=ago)
     ),
@@ -56,7 +56,7 @@ INTERVAL = st.builds(
     st.integers(0, 90_000),
 )
 ANY = CRON | INTERVAL
-WALKED = CRON | INTERVAL.filter(lambda interval: interval.interval_seconds >= 90)  # a week of seconds is a long walk
+WALKED = CRON | INTERVAL.filter(lambda one: (one.interval_seconds or 0) >= 90)  # a week of seconds is a long walk
 WINDOW_ENDS = st.none() | st.integers(-300_000, 700_000).map(lambda seconds: timedelta(seconds=seconds))
 
 
