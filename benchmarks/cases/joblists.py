@@ -57,7 +57,7 @@ FROM generate_series(1, 150) AS i
 def run(servers: BenchServers) -> dict[str, float]:
     """Durations are milliseconds."""
     stored = int(os.environ.get("BENCH_JOBS", "1000000"))
-    metrics: dict[str, float] = {"jobs": stored, **_store(servers.database_url, stored)}
+    metrics: dict[str, float] = {"jobs": stored, **_store(servers.owner_url, stored)}
     lists = []
     with api_process(servers) as port:
         for name, request in _requests().items():

@@ -29,7 +29,8 @@ JOIN pg_class AS c ON c.oid = i.inhrelid
 CROSS JOIN LATERAL (SELECT pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid)
     + pg_stat_get_tuples_deleted(c.oid) AS changes) AS s
 LEFT JOIN counted_partitions AS p ON p.partition = c.relname
-WHERE i.inhparent = CAST(:parent AS regclass) AND c.relname ~ '_[0-9]{8}$' AND CASE WHEN p.partition IS NULL THEN s.changes > 0
+WHERE i.inhparent = CAST(:parent AS regclass) AND c.relname ~ '_[0-9]{8}$'
+    AND CASE WHEN p.partition IS NULL THEN s.changes > 0
     ELSE s.changes <> p.changes
         AND p.counted_at < clock_timestamp() - make_interval(secs => greatest(:shortest, p.seconds / :share)) END
 ORDER BY c.relname DESC
@@ -107,7 +108,8 @@ def counted(
                 day + interval '1 second') AS ends) AS span
         WHERE {filters.condition}
     """  # noqa: S608 (fixed words only)
-    return int(round(connection.execute(text(statement), values).scalar_one()))
+    number: float = connection.execute(text(statement), values).scalar_one()
+    return round(number)
 
 
 def total(one_by_one: Callable[[], int], by_day: Callable[[], int] | None) -> int:
