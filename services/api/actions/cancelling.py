@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from services.api.actions.changes import SOURCE
+from services.api.actions.changes import of_run
 from shared.domain.job import JobStatus
-from shared.events.envelope import Event, Message, encode, ended_id
+from shared.events.envelope import Message, ended_id
 from shared.events.topics import RUNS_CONTROL, RUNS_RESULTS
 from shared.events.types import Actor, RunCancel, RunCancelled
 from shared.storage import claims
 from shared.storage.database import Connection
-from shared.telemetry.tracing import current_traceparent
 
 
 def block(connection: Connection, job: Any, by: str, reason: str, now: datetime) -> Message | None:
@@ -45,23 +44,12 @@ def _cancelled(job: Any, attempt: int, reason: str, now: datetime) -> Message:
         finished_at=now,
         reason=reason,
     )
-    return _message(RUNS_RESULTS.name, ended_id(job.id, attempt, "cancelled", "api"), data, job, now)
+    event_id = ended_id(job.id, attempt, "cancelled", "api")
+    return of_run(RUNS_RESULTS.name, event_id, data, job.id, job.schedule_id, now)
 
 
 def ask_to_stop(job: Any, actor: Actor, reason: str, now: datetime) -> Message:
     """The run.cancel for whichever worker runs the job."""
     data = RunCancel(job_id=job.id, schedule_id=job.schedule_id, attempt=None, reason=reason, actor=actor)
-    return _message(RUNS_CONTROL.name, f"run-cancel-{job.id}-{int(now.timestamp() * 1e6)}", data, job, now)
-
-
-def _message(topic: str, event_id: str, data: RunCancelled | RunCancel, job: Any, now: datetime) -> Message:
-    event = Event(
-        id=event_id,
-        source=SOURCE,
-        time=now,
-        data=data,
-        schedule_id=job.schedule_id,
-        job_id=job.id,
-        traceparent=current_traceparent(),
-    )
-    return encode(topic, event)
+    event_id = f"run-cancel-{job.id}-{int(now.timestamp() * 1e6)}"
+    return of_run(RUNS_CONTROL.name, event_id, data, job.id, job.schedule_id, now)

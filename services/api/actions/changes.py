@@ -1,4 +1,4 @@
-"""Change events of schedules: stored in the outbox by the transaction that makes the change."""
+"""The api's events: stored in the outbox by the transaction that makes the change."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from services.api.models.schedules import definition_document
 from shared.domain.schedule import Definition
 from shared.events.envelope import Event, Message, encode, tombstone
 from shared.events.topics import SCHEDULES
-from shared.events.types import Actor, ScheduleChange
+from shared.events.types import Actor, EventData, ScheduleChange
 from shared.storage import outbox
 from shared.storage.database import Connection
 from shared.telemetry.tracing import current_traceparent
@@ -48,6 +48,20 @@ def change(
     if after is None:
         messages.append(tombstone(SCHEDULES.name, schedule_id))
     return messages
+
+
+def of_run(topic: str, event_id: str, data: EventData, job_id: int, schedule_id: int, now: datetime) -> Message:
+    """The message of an event about a job."""
+    event = Event(
+        id=event_id,
+        source=SOURCE,
+        time=now,
+        data=data,
+        schedule_id=schedule_id,
+        job_id=job_id,
+        traceparent=current_traceparent(),
+    )
+    return encode(topic, event)
 
 
 def publish(connection: Connection, messages: Sequence[Message]) -> None:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from services.api.actions.changes import SOURCE
-from shared.events.envelope import Event, Message, encode
+from services.api.actions.changes import of_run
+from shared.events.envelope import Message
 from shared.events.topics import RUNS_REQUESTS
 from shared.events.types import Actor, RunRequested
-from shared.telemetry.tracing import current_traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,5 @@ def requested(
         forced=forced,
         retry_of=retry_of,
     )
-    event = Event(
-        id=f"run-requested-{job.job_id}-{request}-{int(now.timestamp() * 1e6)}",
-        source=SOURCE,
-        time=now,
-        data=data,
-        schedule_id=job.schedule_id,
-        job_id=job.job_id,
-        traceparent=current_traceparent(),
-    )
-    return encode(RUNS_REQUESTS.name, event)
+    event_id = f"run-requested-{job.job_id}-{request}-{int(now.timestamp() * 1e6)}"
+    return of_run(RUNS_REQUESTS.name, event_id, data, job.job_id, job.schedule_id, now)
