@@ -64,7 +64,8 @@ class Envelope:
             if problem is not None:
                 await respond(problem, scope["path"])(scope, receive, answer)
             else:
-                _read_as_json(scope, headers)
+                if scope["method"] not in _SAFE:
+                    _read_as_json(scope, headers)
                 await self._app(scope, self._bounded(receive), answer)
         finally:
             self._record(scope, status, clock.monotonic() - started, request_id)

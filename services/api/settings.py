@@ -13,7 +13,11 @@ class Settings(SharedSettings):
 
     api_port: int = Field(default=8000, ge=0, le=65_535)
     api_threads: int = Field(
-        default=12, ge=1, le=200, description="Requests worked on at once, each with a connection."
+        default=4,
+        ge=1,
+        le=200,
+        # One Python computes at a time: more threads only wait for each other, and for a database far away.
+        description="Requests worked on at once, each with a connection for reads and one for transactions.",
     )
 
     auth: Literal["none", "keys"] = Field(default="none", description="none: everybody is admin; on loopback only.")

@@ -1,6 +1,7 @@
 """Builds the api from its settings and serves it. The only builder of adapters."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -120,6 +121,7 @@ def serve(settings: Settings) -> int:
             h11_max_incomplete_event_size=65_536,
         )
     )
+    gc.freeze()  # what lives as long as the process need not be looked through again and again, while requests wait
     try:
         server.run()
     finally:
