@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from services.api.access.authenticator import Authenticator
 from services.api.access.rate import RateLimiter
 from services.api.app import create_app
+from services.api.connection import Connection
 from services.api.context import Context
 from services.api.envelope import Envelope
 from services.api.settings import Settings
@@ -118,7 +119,8 @@ def serve(settings: Settings) -> int:
             forwarded_allow_ips=settings.trusted_proxies or "",
             timeout_graceful_shutdown=2,
             timeout_keep_alive=30,
-            h11_max_incomplete_event_size=65_536,
+            http=Connection,
+            ws="none",
         )
     )
     gc.freeze()  # what lives as long as the process need not be looked through again and again, while requests wait

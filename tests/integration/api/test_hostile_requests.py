@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -77,6 +78,23 @@ def test_large_bodies_are_refused_before_they_are_read(api: Api) -> None:
     assert api.client.post("/api/v1/schedules", content=large).status_code == 413
     chunks = (b"x" * 65_536 for _ in range(20))  # no length is announced
     assert api.client.post("/api/v1/schedules", content=chunks).status_code == 413
+
+
+def test_endless_headers_are_cut_off(api: Api) -> None:
+    """Sent without an end, as nobody does who wants an answer."""
+    host, port = api.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as endless:
+        endless.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Endless: ")
+        sent = 0
+        try:
+            while sent < 20_000_000:
+                endless.sendall(b"a" * 65_536)
+                sent += 65_536
+        except OSError:  # cut off, as it should be
+            pass
+    assert sent < 10_000_000  # what the system's own buffers take included
+    large = {f"X-{number}": "a" * 1_000 for number in range(50)}
+    assert api.client.get("/livez", headers=large).status_code == 200
 
 
 def test_pages_of_other_sites_cannot_ask(api: Api) -> None:
