@@ -1,13 +1,13 @@
 """Indexes in the order in which jobs and audit entries are listed, and counts of them by day for long lists' totals.
 
-Revision ID: 0008_lists
-Revises: 0007_open_jobs
+Revision ID: 0009_lists
+Revises: 0008_dead_letters
 """
 
 from alembic import op
 
-revision = "0008_lists"
-down_revision = "0007_open_jobs"
+revision = "0009_lists"
+down_revision = "0008_dead_letters"
 branch_labels = None
 depends_on = None
 
