@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row, text
 
-from shared.storage.schedule_queries import MOST_COUNTED
+from shared.storage.filters import MOST_COUNTED
 
 Headers = list[tuple[str, bytes | None]]
 

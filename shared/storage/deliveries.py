@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from shared.storage.schedule_queries import MOST_COUNTED
+from shared.storage.filters import MOST_COUNTED
 
 _KEPT = timedelta(days=30)
 _REMOVED_AT_ONCE = 100

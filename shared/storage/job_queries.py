@@ -1,7 +1,7 @@
 """Reading jobs: one by id, and lists newest first. Called by the api.
 
 Lists are ordered by occurrence, the partition key, so that one partition after the other is read until a page is full;
-migration 0009 has an index in this order for what each filter leaves rare. A schedule's jobs are read from two indexes.
+migration 0009 has an index in this order for what most filters leave rare. A schedule's jobs are read from two indexes.
 """
 
 from collections.abc import Mapping, Sequence
