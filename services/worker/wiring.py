@@ -1,6 +1,7 @@
 """Builds the worker from its settings, runs it, and takes it down in the right order. The only builder of adapters."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 
 from services.worker.control import Control
 from services.worker.executor import Executor
@@ -43,6 +44,16 @@ def run(settings: Settings) -> int:
     return process.exit_code
 
 
+def member_of(instance: str, task_types: Sequence[str]) -> str:
+    """The worker's fixed name in the consumer group: one for each set of task types.
+
+    Kafka gives a member that comes back under its name its old partitions, without looking whether it asks for other
+    topics now (seen with a plug-in that was installed: its runs were queued for ever). With another set it comes as
+    somebody else, and is given partitions of all its topics when its old session ends.
+    """
+    return f"{instance}.{hashlib.sha256(' '.join(task_types).encode()).hexdigest()[:8]}"
+
+
 class Worker:
     """The parts of one worker."""
 
@@ -71,7 +82,7 @@ class Worker:
             settings.kafka_bootstrap_servers,
             settings.topic_prefix,
             GROUP,
-            instance,
+            member_of(instance, self._task_types),
         )
         self._intake = Intake(
             settings,

@@ -80,6 +80,16 @@ def test_a_second_process_under_the_same_name_ends_the_first_not_its_runs(runs: 
     assert isinstance(runs.ended(runs.due("wait"), 15), RunSucceeded)
 
 
+def test_a_worker_that_comes_back_with_a_type_more_serves_it(runs: Runs) -> None:
+    first = runs.worker(instance="same", worker_task_types="wait")
+    runs.ended(runs.due("wait"))
+    assert first.stop() == 0
+    runs.worker(instance="same", worker_task_types="compute,wait")
+    jobs = [runs.due(name) for name in ("wait", "compute")]
+    for job in jobs:
+        assert isinstance(runs.ended(job, 25), RunSucceeded)
+
+
 def test_a_frozen_worker_stops_what_was_declared_lost(runs: Runs) -> None:
     worker = runs.worker(worker_lease_seconds="2", worker_heartbeat_seconds="0.5")
     job = runs.due("wait", {"seconds": 600}, max_attempts=2)
