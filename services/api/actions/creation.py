@@ -36,7 +36,7 @@ def create(
     timer = timer_at(judged.recurrence, around.id, first) if definition.enabled else Timer()
     warnings = list(judged.warnings)
     if first is None:
-        warnings.append("the window is over: this schedule will never run")
+        warnings.append("nothing falls due inside its window: this schedule will never run")
     key = parameters.conflict_key(definition.task_parameters)
     stored = StoredSchedule(around.id, definition, 1, now, now, timer, None)
     found = conflicts.of(connection, stored, judged.recurrence, key, now) if around.target_shared else []

@@ -102,7 +102,7 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
         if after.enabled:
             timer = timer_after(recurrence, stored.id, now, stored.last_claimed_for)
             if timer.next_run_at is None:
-                warnings.append("the window is over: this schedule will never run")
+                warnings.append("nothing falls due inside its window: this schedule will never run")
         skip_unclaimed(connection, stored, now, SkipReason.EDITED if after.enabled or retimed else SkipReason.DISABLED)
         schedules.set_timer(connection, stored.id, timer)
     key = parameters.conflict_key(after.task_parameters)
