@@ -8,9 +8,16 @@ import psutil
 def running(service: str) -> psutil.Process:
     """The one process of a service that this case has started."""
     (process,) = [
-        child for child in psutil.Process().children(recursive=True) if f"services.{service}" in child.cmdline()
+        child for child in psutil.Process().children(recursive=True) if f"services.{service}" in _words(child)
     ]
     return process
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []  # ended meanwhile, such as a worker of PostgreSQL's
 
 
 def cpu_seconds(pid: int) -> float:

@@ -25,6 +25,7 @@ NAME = "soak"
 SCHEDULES = 20_000
 EVERY = 10
 SAMPLE_SECONDS = 1
+LAST_ARRIVALS_SECONDS = 5
 _SEED = """
 WITH made AS (
     INSERT INTO schedules (project_id, name, task_type, frequency, interval_seconds, overlap_policy, start_time)
@@ -64,6 +65,7 @@ def run(servers: BenchServers) -> dict[str, float]:
         while time.time() - began < seconds:
             samples.append(_sample(ledger, process))
             time.sleep(SAMPLE_SECONDS)
+        time.sleep(LAST_ARRIVALS_SECONDS)
         arrivals.close()
     third = len(samples) // 3
     first, last = samples[:third], samples[-third:]
@@ -74,6 +76,8 @@ def run(servers: BenchServers) -> dict[str, float]:
     delays = [(due - began, arrived - due) for _, due, arrived in arrivals.seen if due >= began]
     early = [delay for at, delay in delays if at < seconds / 3]
     late = [delay for at, delay in delays if at >= 2 * seconds / 3]
+    if not late:
+        raise RuntimeError("nothing of the last third has arrived: the dispatcher does not keep up here")
     return {
         **ratios,
         "p99_ratio": percentile(late, 0.99) / percentile(early, 0.99),
