@@ -66,11 +66,15 @@ def target_of(job: JobRow, data: RunEnded) -> JobStatus:
 def _is_open(job: JobRow, data: RunEnded, target: JobStatus) -> bool:
     if job.status not in _SOURCES[target]:
         return False
-    if job.status is not JobStatus.RETRYING:
-        return data.attempt == job.attempt
-    # The stored attempt has ended and the next is not yet queued: that one can be given up before it begins. A cancel
-    # may name either, since who asks sees only the stored number.
-    return data.attempt == job.attempt + 1 or (target is JobStatus.CANCELLED and data.attempt == job.attempt)
+    if job.status is JobStatus.RETRYING:
+        # The stored attempt has ended and the next is not yet queued: that one can be given up before it begins. The
+        # stored one cannot end again: a frozen worker that wakes up and stops what it has lost says `cancelled` too,
+        # and must not take the retry along. Only who asked without a worker may still mean it, by the stored number.
+        no_worker = target is JobStatus.CANCELLED and data.worker is None
+        return data.attempt == job.attempt + 1 or (no_worker and data.attempt == job.attempt)
+    # Who cancels a job whose attempt has failed names the next one, and that may overtake the failure on its way here.
+    next_one = target is JobStatus.CANCELLED and data.worker is None and data.attempt == job.attempt + 1
+    return next_one or data.attempt == job.attempt
 
 
 def _ended(job: JobRow, data: RunEnded, target: JobStatus) -> Outcome:

@@ -111,7 +111,7 @@ def independent_count(events: Iterable[Event]) -> dict[int, tuple[int, int]]:
         data: Any = one.data
         job_id, kind = data.job_id, one.id.split("-")[1]
         # Nobody queues a second attempt here: after a granted retry it can only be given up.
-        after_retry = {("cancelled", 1), ("cancelled", 2), ("failed", 2)}
+        after_retry = {("cancelled", 2), ("failed", 2)}
         if kind == "started" or job_id in closed or one.id in seen:
             continue
         seen.add(one.id)  # the same event again says nothing new, not even when it first came too early

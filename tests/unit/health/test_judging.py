@@ -36,8 +36,8 @@ def failed(attempt: int = 1, *, will_retry: bool = False, next_attempt_at: datet
     )
 
 
-def cancelled(attempt: int = 1) -> RunCancelled:
-    return RunCancelled(**BASE, attempt=attempt, finished_at=AT, reason="cancelled_by_user")
+def cancelled(attempt: int = 1, worker: str | None = None) -> RunCancelled:
+    return RunCancelled(**BASE, attempt=attempt, finished_at=AT, reason="cancelled_by_user", worker=worker)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,10 @@ def cancelled(attempt: int = 1) -> RunCancelled:
         (JobStatus.RETRYING, 1, failed(1), Verdict.LATE, None),
         (JobStatus.RETRYING, 1, cancelled(1), Verdict.APPLIED, JobStatus.CANCELLED),
         (JobStatus.RETRYING, 1, cancelled(2), Verdict.APPLIED, JobStatus.CANCELLED),
+        (JobStatus.RETRYING, 1, cancelled(1, "w"), Verdict.LATE, None),  # a frozen worker wakes: its run was lost
+        (JobStatus.RUNNING, 1, cancelled(1, "w"), Verdict.APPLIED, JobStatus.CANCELLED),
+        (JobStatus.RUNNING, 1, cancelled(2), Verdict.APPLIED, JobStatus.CANCELLED),  # it overtook the failure of 1
+        (JobStatus.RUNNING, 1, cancelled(2, "w"), Verdict.LATE, None),
         (JobStatus.RETRYING, 1, failed(2), Verdict.APPLIED, JobStatus.FAILED),
     ],
 )
