@@ -20,7 +20,7 @@ _LOCK = 0x436F6D6D  # any fixed number of our own: "Comm"
 
 
 def upgrade(owner_url: str, services_url: str) -> None:
-    """Run every missing migration, register the built-in task types, and say what the services' role may do."""
+    """Run what is missing, register the built-in task types, say what the services' role may do, see to partitions."""
     engine = create_engine(owner_url)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
@@ -46,6 +46,10 @@ def upgrade(owner_url: str, services_url: str) -> None:
             ],
         )
         separate(connection, services_url)
+        connection.commit()
+        # A system that was stopped for longer than its partitions reach gets today's before anything is stored.
+        today = "(now() AT TIME ZONE 'UTC')::date"
+        connection.execute(text(f"SELECT ensure_partitions({today} - 1, {today} + 8)"))
         connection.commit()
         connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
         connection.commit()
