@@ -1,8 +1,8 @@
 """Keeps this worker's claims alive, and learns which it has lost.
 
-Every few seconds the lease of all open claims is renewed in one statement. A running attempt whose claim is no longer
-open was declared lost meanwhile (this process had been frozen or cut off): it is stopped, since its next attempt may
-already run elsewhere.
+Every few seconds the leases of what this worker has in hand are renewed in one statement. A running attempt whose claim
+is no longer open was declared lost meanwhile (this process had been frozen or cut off): it is stopped, since its next
+attempt may already run elsewhere.
 """
 
 import threading
@@ -69,10 +69,11 @@ class Heartbeat:
     def beat(self) -> None:
         """Renew, and stop what is no longer ours. Raises DatabaseUnavailable."""
         before = self._executor.running()
-        if not before and not self._results.unacknowledged:
-            return  # what has ended, and Kafka has not taken yet, is still this worker's
+        known = before | self._results.open()  # what has ended, and Kafka has not taken yet, is still this worker's
+        if not known:
+            return
         with self._database.transaction() as connection:
-            held = claims.extend(connection, str(self._me), self._settings.worker_lease_seconds)
+            held = claims.extend(connection, str(self._me), self._settings.worker_lease_seconds, known)
         for job_id, attempt in before - held:
             # Ended meanwhile by itself: then it is not running any more, and cancel finds nothing.
             if self._executor.cancel(job_id, attempt, CLAIM_LOST):

@@ -7,7 +7,7 @@ rescues, and never loses an end.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -66,8 +66,8 @@ class Results:
         self._acknowledged: deque[tuple[int, int, bool, Record]] = deque()
         self._handed_back: deque[Attempt] = deque()
         self._finished: deque[Record] = deque()
-        self._unacknowledged = 0
-        self._count = threading.Lock()
+        self._open: set[claims.Key] = set()
+        self._lock = threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="results", daemon=True)
 
@@ -78,7 +78,12 @@ class Results:
     @property
     def unacknowledged(self) -> int:
         """Ends published and not yet noted everywhere."""
-        return self._unacknowledged
+        return len(self._open)
+
+    def open(self) -> set[claims.Key]:
+        """The attempts whose ends are under way."""
+        with self._lock:
+            return set(self._open)
 
     def finished(self) -> list[Record]:
         """The records whose attempts are over for good, since the last call; for the intake's thread."""
@@ -95,8 +100,8 @@ class Results:
 
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """The attempt is over."""
-        with self._count:
-            self._unacknowledged += 1
+        with self._lock:
+            self._open.add(attempt.key)
         if isinstance(outcome, NotBegun):
             self._handed_back.append(attempt)
             return
@@ -116,9 +121,9 @@ class Results:
     def drain(self, seconds: float) -> int:
         """Wait until everything is acknowledged and noted; returns how much is not."""
         deadline = clock.monotonic() + seconds
-        while self._unacknowledged and clock.monotonic() < deadline:
+        while self._open and clock.monotonic() < deadline:
             self._done.wait(0.02)
-        left = self._unacknowledged
+        left = len(self._open)
         self._done.set()
         self._thread.join(5.0)
         self._process.quiet("results")
@@ -169,7 +174,7 @@ class Results:
             for one in batch:
                 self._acknowledged.popleft()
                 self._finished.append(one[3])
-            self._settle(len(batch))
+            self._settle(one[:2] for one in batch)
 
     def _note_handed_back(self) -> None:
         batch = list(self._handed_back)
@@ -180,7 +185,7 @@ class Results:
                 self._handed_back.popleft()  # its record is not finished: it comes again, here or elsewhere
                 if clock.monotonic() - attempt.claimed_monotonic > _OVERTAKEN_AFTER:
                     self._send_again(attempt.record)
-            self._settle(len(batch))
+            self._settle(one.key for one in batch)
 
     def _send_again(self, record: Record) -> None:
         """This process stood still: its partition may have gone to another worker, who passed over what was claimed."""
@@ -201,9 +206,9 @@ class Results:
             return False
         return True
 
-    def _settle(self, count: int) -> None:
-        with self._count:
-            self._unacknowledged -= count
+    def _settle(self, keys: Iterable[claims.Key]) -> None:
+        with self._lock:
+            self._open.difference_update(keys)
 
     def _end_message(self, attempt: Attempt, event_type: type[EventData], fields: dict[str, Any]) -> Message:
         due = attempt.due

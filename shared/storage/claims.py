@@ -35,8 +35,12 @@ _CLAIM = text(
     " ORDER BY job_id, attempt ON CONFLICT DO NOTHING RETURNING job_id, attempt"
 )
 _EXTEND = text(
-    "UPDATE run_claims SET lease_until = clock_timestamp() + make_interval(secs => :lease)"
-    " WHERE worker = :worker AND ended_at IS NULL RETURNING job_id, attempt"
+    "WITH mine AS (SELECT c.job_id, c.attempt FROM run_claims AS c"
+    " JOIN unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS smallint[])) AS known (job_id, attempt)"
+    " ON c.job_id = known.job_id AND c.attempt = known.attempt"
+    " WHERE c.worker = :worker AND c.ended_at IS NULL ORDER BY c.job_id, c.attempt FOR UPDATE OF c)"
+    " UPDATE run_claims AS c SET lease_until = clock_timestamp() + make_interval(secs => :lease)"
+    " FROM mine WHERE c.job_id = mine.job_id AND c.attempt = mine.attempt RETURNING c.job_id, c.attempt"
 )
 _END = text(
     "UPDATE run_claims SET ended_at = clock_timestamp(), will_retry = ended.will_retry"
@@ -56,6 +60,10 @@ _BLOCK = text(
     " CAST(:instants AS timestamptz[])) AS wanted (job_id, attempt, schedule_id, scheduled_for)"
     " ORDER BY job_id, attempt ON CONFLICT DO NOTHING RETURNING job_id, attempt"
 )
+_WILL_RETRY = text(
+    "SELECT EXISTS (SELECT FROM run_claims WHERE job_id = :job_id AND attempt = :attempt AND ended_at IS NOT NULL"
+    " AND will_retry)"
+)
 _OPEN_HOLDERS = text("SELECT DISTINCT worker FROM run_claims WHERE ended_at IS NULL AND starts_with(worker, :instance)")
 _EXPIRE = text(
     "UPDATE run_claims SET lease_until = clock_timestamp()"
@@ -69,9 +77,22 @@ def claim(connection: Connection, worker: str, lease_seconds: float, wanted: Seq
     return {(job_id, attempt) for job_id, attempt in rows}
 
 
-def extend(connection: Connection, worker: str, lease_seconds: float) -> set[Key]:
-    """Heartbeat: renew the lease of every open claim of this worker, and return which those are."""
-    rows = connection.execute(_EXTEND, {"worker": worker, "lease": lease_seconds})
+def extend(connection: Connection, worker: str, lease_seconds: float, known: Collection[Key]) -> set[Key]:
+    """Heartbeat: renew the leases of the attempts this worker has in hand; returns those that are still its own.
+
+    Never those of all its claims: one whose commit was cut off before the answer came is nobody's to run, and with a
+    lease that is renewed it would stay open for as long as this worker lives.
+    """
+    ordered = sorted(known)
+    rows = connection.execute(
+        _EXTEND,
+        {
+            "worker": worker,
+            "lease": lease_seconds,
+            "jobs": _array(job_id for job_id, _ in ordered),
+            "attempts": _array(attempt for _, attempt in ordered),
+        },
+    )
     return {(job_id, attempt) for job_id, attempt in rows}
 
 
@@ -112,6 +133,12 @@ def block_all(connection: Connection, attempts: Sequence[Wanted], by: str) -> se
     """The same for many at once; returns those that nobody can start now."""
     rows = connection.execute(_BLOCK, {"by": by, **_arrays(attempts)})
     return {(job_id, attempt) for job_id, attempt in rows}
+
+
+def will_retry(connection: Connection, job_id: int, attempt: int) -> bool:
+    """Whether this attempt has failed and another follows, also where health has not recorded it yet."""
+    found: bool = connection.execute(_WILL_RETRY, {"job_id": job_id, "attempt": attempt}).scalar_one()
+    return found
 
 
 def holders(connection: Connection, instance: str) -> list[str]:

@@ -106,6 +106,22 @@ def test_a_frozen_worker_stops_what_was_declared_lost(runs: Runs) -> None:
     assert isinstance(runs.ended(runs.due("wait"), 15), RunSucceeded)
 
 
+def test_a_claim_whose_commit_was_never_answered_does_not_stay_open(runs: Runs) -> None:
+    """PostgreSQL had committed it when the connection was cut: the worker never began it, and sees it as taken."""
+    runs.worker(worker_lease_seconds="2", worker_heartbeat_seconds="0.5")
+    busy = runs.due("wait", {"seconds": 600})  # a worker with something to do renews leases
+    runs.started(busy)
+    runs.query(
+        "INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, begun_at, lease_until)"
+        " SELECT 555, 1, 7, now(), worker, now(), now() + interval '2 s' FROM run_claims WHERE job_id = %s",
+        (busy,),
+    )
+    unanswered = runs.due("wait", job_id=555)
+    lost = "SELECT job_id FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp()"
+    assert eventually(lambda: runs.query(lost), 6, "the rescue may take it") == [(unanswered,)]
+    assert not runs.of(unanswered, RunStarted)
+
+
 def test_rubbish_is_put_aside_and_the_rest_runs_on(runs: Runs) -> None:
     runs.worker()
     runs.ended(runs.due("wait"))

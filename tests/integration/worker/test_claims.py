@@ -51,12 +51,14 @@ def test_a_claim_is_extended_ended_and_handed_back_by_its_worker_alone(database:
     with database.transaction() as connection:
         assert len(claims.claim(connection, "me#1", 20, _wanted(0, 10))) == 10
         assert len(claims.claim(connection, "you#1", 20, _wanted(5, 15))) == 5
+    known = {(job_id, 1) for job_id in range(20)}
     with database.transaction() as connection:
-        assert claims.extend(connection, "me#1", 20) == {(job_id, 1) for job_id in range(10)}
+        assert claims.extend(connection, "me#1", 20, {(3, 1), (12, 1)}) == {(3, 1)}
+        assert claims.extend(connection, "me#1", 20, known) == {(job_id, 1) for job_id in range(10)}
         claims.end(connection, {(0, 1, False), (1, 1, True), (99, 1, False)})
         claims.hand_back(connection, "me#1", {(2, 1), (0, 1), (12, 1)})
     with database.transaction() as connection:
-        assert claims.extend(connection, "me#1", 20) == {(job_id, 1) for job_id in range(3, 10)}
+        assert claims.extend(connection, "me#1", 20, known) == {(job_id, 1) for job_id in range(3, 10)}
         again = claims.claim(connection, "you#1", 20, _wanted(0, 4))
     assert again == {(2, 1)}, "only what was handed back; ended stays ended, another's stays another's"
 
