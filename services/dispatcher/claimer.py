@@ -28,7 +28,8 @@ from shared.telemetry.metrics import CLAIM_BATCH, DISPATCHED, FAULTS, SKIPPED, T
 
 log = get_logger(__name__)
 
-SMALLEST_BATCH = 50
+SMALLEST_BATCH = 1
+"""However large its parameters are, a single schedule is claimed in time."""
 
 
 class Claimer:

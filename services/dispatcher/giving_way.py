@@ -1,7 +1,8 @@
 """Makes open jobs give way: those nobody has started are cancelled, those that run are asked to stop.
 
-Called by the tick (cancel_other) and by the rescue (a held job whose start deadline has passed), inside their
-transaction; they publish the messages returned.
+Of a job that runs the next attempt is blocked as well: whatever becomes of this one, nothing follows. Called by the
+tick (cancel_other) and by the rescue (a held job whose start deadline has passed), inside their transaction; they
+publish the messages returned.
 """
 
 from collections.abc import Sequence
@@ -26,10 +27,18 @@ def give_way(session: Session, cancels: Sequence[Cancel], now: datetime) -> list
         return []
     attempts = [(c.job.job_id, c.job.attempt, c.job.schedule_id, c.job.scheduled_for) for c in cancels]
     blocked = block(session, attempts, BY)
+    running = [(job, attempt + 1, schedule, at) for job, attempt, schedule, at in attempts if job not in blocked]
+    if running:
+        block(session, running, BY)
     return [
         cancelled(cancel.job, cancel.reason, now) if cancel.job.job_id in blocked else _stop(cancel, now)
         for cancel in cancels
     ]
+
+
+def given_up(job: OpenJob, by: str, now: datetime) -> Message:
+    """The end of a job that was to stop and whose attempt ended otherwise; `by` is the block of its next attempt."""
+    return cancelled(job, FailureReason.REPLACED if by == BY else FailureReason.CANCELLED_BY_USER, now)
 
 
 def cancelled(job: OpenJob, reason: FailureReason | str, now: datetime) -> Message:

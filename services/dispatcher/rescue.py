@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from services.dispatcher import traces
-from services.dispatcher.giving_way import cancelled
+from services.dispatcher.giving_way import cancelled, given_up
 from services.dispatcher.leadership import LEASE, Leadership
+from services.dispatcher.unended import end_unended
 from services.dispatcher.zone_rules import ZoneRules
 from shared import clock
 from shared.domain.job import ENDED, FailureReason, JobStatus
 from shared.domain.retry import RetryPolicy, delay_before_next
-from shared.events.due import SOURCE
+from shared.events.due import SOURCE, DueRun
 from shared.events.envelope import Event, Message, encode, ended_id
 from shared.events.topics import RUNS_RESULTS
 from shared.events.types import RunFailed
@@ -25,7 +26,7 @@ from shared.storage import dispatch, partitions, rescue
 from shared.storage.database import DatabaseUnavailable
 from shared.storage.giving_way import block
 from shared.storage.open_jobs import OpenJob
-from shared.storage.rescue import HeldJob, LostRun
+from shared.storage.rescue import HeldJob, LostRun, Stopped
 from shared.storage.session import Session, StatementRefused
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import FAULTS, RESCUED, RETRIES, SCHEDULES_DUE
@@ -36,8 +37,10 @@ MOST_A_TURN = 500
 LEAST_BETWEEN = 1.0
 COST_SHARE = 200
 NEVER_STARTED_LEAST = 5.0
+UNENDED_LEAST = 15.0
 HELD_SHARE = 20
 """Held jobs are looked at more often: someone waits for them."""
+PARTITIONS_AGAIN = 60.0
 NEVER_STARTED_BY = "cancelled:never_started"
 DEADLINE_BY = "cancelled:deadline"
 Messages = list[Message]
@@ -73,6 +76,7 @@ class Rescue:
         self._partitions_for: object = None
         self._held_after = 0
         """The schedule up to which held jobs were looked at in this round."""
+        self._most = MOST_A_TURN
         self._zones, self._zones_for = ZoneRules(), -1
         self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
 
@@ -95,10 +99,12 @@ class Rescue:
                 continue
             try:
                 pause = self._turn(epoch)
+                self._most = min(MOST_A_TURN, 2 * self._most)
             except (DatabaseUnavailable, StatementRefused) as error:
                 log.warning("The rescue is interrupted, trying again: %s", error, action="rescue.interrupted")
                 FAULTS.labels("dispatcher", "rescue_database").inc()
                 self._session.close()
+                self._most = max(1, self._most // 2)  # a turn that did not end in time has less to do next time
                 self._zones = ZoneRules()
                 pause = self._poll_seconds
             self.woken.wait(pause)
@@ -110,6 +116,8 @@ class Rescue:
         look = rescue.look(self._session)
         now, due = look.now, look.next_retry_at
         full = due is not None and due <= now and self._each(epoch, self._retries)
+        if due is not None:
+            full |= self._spaced("blocked_retries", epoch, self._blocked_retries)
         if look.any_held:
             full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
         if look.any_lost:
@@ -118,6 +126,7 @@ class Rescue:
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
         self._keep_partitions(now)
         self._count_due()
+        full |= self._spaced("unended", epoch, self._unended, least=UNENDED_LEAST)
         if full:
             return 0.0
         if due is None:
@@ -155,12 +164,19 @@ class Rescue:
         return full
 
     def _retries(self, now: datetime) -> tuple[Messages, bool]:
-        runs = rescue.take_retries(self._session, now, MOST_A_TURN)
+        return self._again(now, *rescue.take_retries(self._session, now, self._most))
+
+    def _blocked_retries(self, now: datetime) -> tuple[Messages, bool]:
+        return self._again(now, *rescue.take_blocked_retries(self._session, now, self._most))
+
+    def _again(self, now: datetime, runs: list[DueRun], stopped: list[Stopped]) -> tuple[Messages, bool]:
+        """The next attempts, and the ends of jobs whose next attempt somebody has blocked."""
         RETRIES.inc(len(runs))
-        return [traces.again(run, now) for run in runs], len(runs) == MOST_A_TURN
+        messages = [traces.again(run, now) for run in runs] + [given_up(one.job, one.by, now) for one in stopped]
+        return messages, len(messages) == self._most
 
     def _held(self, now: datetime) -> tuple[Messages, bool]:
-        jobs, self._held_after = rescue.held_jobs(self._session, self._held_after, MOST_A_TURN)
+        jobs, self._held_after = rescue.held_jobs(self._session, self._held_after, self._most)
         if not jobs:
             return [], False
         definitions = {one.id: one for one in dispatch.definitions(self._session, [job.schedule_id for job in jobs])}
@@ -176,11 +192,11 @@ class Rescue:
             attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in late]
             blocked = block(self._session, attempts, DEADLINE_BY)
             messages += [cancelled(_open(job), "deadline", now) for job in late if job.job_id in blocked]
-        return messages, len(jobs) == MOST_A_TURN
+        return messages, len(jobs) == self._most
 
     def _lost(self, now: datetime) -> tuple[Messages, bool]:
         """Claims whose worker no longer renews them: the attempt has failed, the retry policy says what follows."""
-        runs = rescue.lost_runs(self._session, MOST_A_TURN)
+        runs = rescue.lost_runs(self._session, self._most)
         ended: list[tuple[int, int, bool]] = []
         messages: Messages = []
         for run in runs:
@@ -189,8 +205,11 @@ class Rescue:
                 ended.append((run.job_id, run.attempt, run.job_status == JobStatus.RETRYING))
                 continue
             failure = _worker_lost(run, now)
-            ended.append((run.job_id, run.attempt, failure is not None and failure.will_retry))
-            if failure is not None:
+            retried = failure is not None and failure.will_retry and run.blocked_by is None
+            ended.append((run.job_id, run.attempt, retried))
+            if failure is not None and run.blocked_by is not None:
+                messages.append(given_up(_job_of(failure), run.blocked_by, now))
+            elif failure is not None:
                 messages.append(_failed(failure))
             log.warning(
                 "Job %s lost its worker %s during attempt %s",
@@ -204,11 +223,11 @@ class Rescue:
         if ended:
             rescue.end_lost(self._session, ended)
             RESCUED.labels(FailureReason.WORKER_LOST.value).inc(len(messages))
-        return messages, len(runs) == MOST_A_TURN
+        return messages, len(runs) == self._most
 
     def _never_started(self, now: datetime) -> tuple[Messages, bool]:
         """Jobs nobody has claimed within their queue timeout: nobody may claim them any more."""
-        jobs = rescue.never_started(self._session, now, MOST_A_TURN)
+        jobs = rescue.never_started(self._session, now, self._most)
         if not jobs:
             return [], False
         attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in jobs]
@@ -225,7 +244,10 @@ class Rescue:
                     job_id=job.job_id,
                 )
         RESCUED.labels(FailureReason.NEVER_STARTED.value).inc(len(messages))
-        return messages, len(jobs) == MOST_A_TURN
+        return messages, len(jobs) == self._most
+
+    def _unended(self, now: datetime) -> tuple[Messages, bool]:
+        return end_unended(self._session, now, self._most)
 
     def _follow_zones(self, epoch: int) -> bool:
         """Move timers after an update of the time zone database; looked at once a leadership."""
@@ -243,17 +265,20 @@ class Rescue:
         return True
 
     def _keep_partitions(self, now: datetime) -> None:
-        """Once a day, and once after a change of leadership."""
+        """Once a day, and once after a change of leadership.
+
+        A long reader makes it give up (DatabaseUnavailable): tried again in a minute, while there are days to spare.
+        """
         today = now.date()
         if self._partitions_for == today or clock.monotonic() < self._not_before.get("partitions", 0.0):
             return
+        self._not_before["partitions"] = clock.monotonic() + PARTITIONS_AGAIN
         try:
             made = partitions.ensure_ahead(self._session, today)
         except StatementRefused as error:
             self.partitions = f"partitions could not be created: {error}"
             log.warning("Partitions could not be created ahead: %s", error, action="partitions.failed")
             FAULTS.labels("dispatcher", "partitions").inc()
-            self._not_before["partitions"] = clock.monotonic() + 60
             return
         self._partitions_for, self.partitions = today, None
         if made:
@@ -269,6 +294,11 @@ class Rescue:
 
 def _open(job: HeldJob) -> OpenJob:
     return OpenJob(job.schedule_id, job.job_id, job.attempt, job.scheduled_for, True, job.project_id, job.task_type)
+
+
+def _job_of(failure: RunFailed) -> OpenJob:
+    identity = (failure.schedule_id, failure.job_id, failure.attempt, failure.scheduled_for)
+    return OpenJob(*identity, False, failure.project_id, failure.task_type)
 
 
 def _has_ended(run: LostRun) -> bool:

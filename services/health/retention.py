@@ -34,10 +34,14 @@ class Retention:
 
     def run(self, now: datetime) -> None:
         """One round. What is locked or still open stays for the next."""
-        dropped = self._drop("jobs", now - timedelta(days=self._periods.jobs))
+        with self._database.transaction() as connection:
+            window = retention.longest_window(connection)
+        # The day in which the window begins is still written to.
+        jobs_before = min(now - timedelta(days=self._periods.jobs), now - window - timedelta(days=1))
+        dropped = self._drop("jobs", jobs_before)
         dropped += self._drop("audit_log", now - timedelta(days=self._periods.audit))
-        rows = {"jobs_default": self._periods.jobs, **self._periods.rows}
-        deleted = {table: self._delete(table, now - timedelta(days=days)) for table, days in rows.items()}
+        deleted = {table: self._delete(table, now - timedelta(days=days)) for table, days in self._periods.rows.items()}
+        deleted["jobs_default"] = self._delete("jobs_default", jobs_before)
         days = self._expire_artifacts((now - timedelta(days=self._periods.artifacts)).date())
         log.info(
             "Retention completed: %d partitions dropped, %d rows deleted, artifacts of %d days removed",

@@ -31,10 +31,16 @@ class Settings(SharedSettings):
     smtp_sender: str = Field(default="commandcenter@localhost", pattern=r"^[^@\s<>]+@[^@\s<>]+$")
     metrics_interval_seconds: float = Field(default=15.0, ge=0.2, description="How often schedule metrics are read.")
     metrics_schedule_limit: int = Field(default=1_000, ge=0, description="Schedules with metrics of their own.")
-    retention_jobs_days: int = Field(default=90, ge=2, description="More than the largest catch-up window.")
+    retention_jobs_days: int = Field(
+        default=90, ge=2, description="And always more than the longest catch-up window of an enabled schedule."
+    )
     retention_audit_days: int = Field(default=400, ge=31, description="The database refuses to drop younger days.")
     retention_artifacts_days: int = Field(default=90, ge=1)
-    retention_claims_days: int = Field(default=14, ge=2)
+    retention_claims_days: int = Field(
+        default=16,
+        ge=15,
+        description="Longer than Kafka can keep a run.due (7 days, and its segment's 7): it may come again.",
+    )
     retention_deliveries_days: int = Field(default=30, ge=1)
     retention_dead_letters_days: int = Field(default=30, ge=1, description="As long as the topic keeps them.")
     retention_idempotency_days: int = Field(default=2, ge=1)

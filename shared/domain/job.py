@@ -46,6 +46,7 @@ class FailureReason(StrEnum):
     TIMEOUT = "timeout"
     WORKER_LOST = "worker_lost"
     NEVER_STARTED = "never_started"
+    RESULT_LOST = "result_lost"
     NO_HANDLER = "no_handler"
     INVALID_PARAMETERS = "invalid_parameters"
     DEAD_LETTERED = "dead_lettered"

@@ -60,9 +60,10 @@ _BLOCK = text(
     " CAST(:instants AS timestamptz[])) AS wanted (job_id, attempt, schedule_id, scheduled_for)"
     " ORDER BY job_id, attempt ON CONFLICT DO NOTHING RETURNING job_id, attempt"
 )
-_WILL_RETRY = text(
-    "SELECT EXISTS (SELECT FROM run_claims WHERE job_id = :job_id AND attempt = :attempt AND ended_at IS NOT NULL"
-    " AND will_retry)"
+_TO_BE_RETRIED = text(
+    "SELECT c.job_id, c.attempt FROM run_claims AS c"
+    " JOIN unnest(CAST(:jobs AS bigint[]), CAST(:attempts AS smallint[])) AS asked (job_id, attempt)"
+    " ON c.job_id = asked.job_id AND c.attempt = asked.attempt WHERE c.ended_at IS NOT NULL AND c.will_retry"
 )
 _OPEN_HOLDERS = text("SELECT DISTINCT worker FROM run_claims WHERE ended_at IS NULL AND starts_with(worker, :instance)")
 _EXPIRE = text(
@@ -135,10 +136,10 @@ def block_all(connection: Connection, attempts: Sequence[Wanted], by: str) -> se
     return {(job_id, attempt) for job_id, attempt in rows}
 
 
-def will_retry(connection: Connection, job_id: int, attempt: int) -> bool:
-    """Whether this attempt has failed and another follows, also where health has not recorded it yet."""
-    found: bool = connection.execute(_WILL_RETRY, {"job_id": job_id, "attempt": attempt}).scalar_one()
-    return found
+def to_be_retried(connection: Connection, attempts: Collection[Key]) -> set[Key]:
+    """Those that have failed and that another attempt follows, also where health has not recorded it yet."""
+    values = {"jobs": _array(job for job, _ in attempts), "attempts": _array(attempt for _, attempt in attempts)}
+    return {(job_id, attempt) for job_id, attempt in connection.execute(_TO_BE_RETRIED, values)}
 
 
 def holders(connection: Connection, instance: str) -> list[str]:

@@ -3,7 +3,8 @@
 A claiming transaction begins with FENCE: it locks the lease row FOR KEY SHARE under its own epoch. Taking over locks
 the row FOR UPDATE, so it waits for every claiming transaction of the deposed leader and none can begin after it;
 renewing touches no key column, so it waits for nobody. Expiry is judged by clock_timestamp(): now() stands still in a
-transaction.
+transaction. A lease that ends later than any lease can was given before the clock was set back: its holder may be gone
+long since, and if it is not, it learns of the new epoch as from any take-over.
 """
 
 from dataclasses import dataclass
@@ -18,15 +19,19 @@ FOR KEY SHARE
 """
 """Gives the database's time, or no row to a deposed leader."""
 
-_LOOK = "SELECT holder, epoch, expires_at <= clock_timestamp(), acquired_at FROM leases WHERE name = %(lease)s"
-_LOCK_AND_TAKE = """
+LONGEST_SECONDS = 60
+"""No lease is given for longer. One held by hand, until `infinity`, is let alone."""
+_EXPIRED = f"""(expires_at <= clock_timestamp()
+    OR isfinite(expires_at) AND expires_at > clock_timestamp() + interval '{LONGEST_SECONDS} seconds')"""
+_LOOK = f"SELECT holder, epoch, {_EXPIRED}, acquired_at FROM leases WHERE name = %(lease)s"  # noqa: S608 (a constant)
+_LOCK_AND_TAKE = f"""
 BEGIN;
 SELECT 1 FROM leases WHERE name = %(lease)s FOR UPDATE;
 UPDATE leases SET holder = %(holder)s, epoch = epoch + 1, acquired_at = clock_timestamp(),
     expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE name = %(lease)s AND expires_at <= clock_timestamp()
+WHERE name = %(lease)s AND {_EXPIRED}
 RETURNING epoch
-"""
+"""  # noqa: S608 (a constant)
 _RENEW = """
 UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE name = %(lease)s AND holder = %(holder)s AND epoch = %(epoch)s AND expires_at > clock_timestamp()

@@ -15,21 +15,25 @@ from shared.storage.session import Session, array
 
 FEW = 10
 _COLUMNS = "j.schedule_id, j.id, j.attempt, j.scheduled_for, j.held, j.project_id, j.task_type"
+# Between two attempts the one that counts is the next: it would start, and it alone can be kept from starting.
+_AHEAD = _COLUMNS.replace(
+    "j.attempt", "CASE WHEN j.status = 'retrying' OR c.will_retry THEN j.attempt + 1 ELSE j.attempt END"
+)
 _STILL_OPEN = "j.status IN ('queued', 'running', 'retrying')"
 _CLAIM = "LEFT JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt"
 _NOT_OVER = "(c.ended_at IS NULL OR c.will_retry)"
 
 # What looks open of all these schedules, in one scan, as long as it is not much more than the schedules are.
 ALL_OPEN = f"""
-SELECT {_COLUMNS}, coalesce({_NOT_OVER}, false)
+SELECT {_AHEAD}, coalesce({_NOT_OVER}, false)
 FROM (
-    SELECT {_COLUMNS} FROM jobs AS j
+    SELECT {_COLUMNS}, j.status FROM jobs AS j
     WHERE j.schedule_id = ANY(%(ids)s::bigint[]) AND {_STILL_OPEN}
     ORDER BY j.schedule_id LIMIT %(most)s
 ) AS j {_CLAIM}
 """  # noqa: S608 (constants)
 _NEWEST = f"""
-    SELECT {_COLUMNS} FROM jobs AS j
+    SELECT {_COLUMNS}, j.status FROM jobs AS j
     WHERE j.schedule_id = {{schedule}} AND {{held}} AND {_STILL_OPEN}
     ORDER BY j.schedule_id, j.held, j.scheduled_for DESC LIMIT {FEW}
 """  # noqa: S608 (constants)
@@ -38,10 +42,10 @@ FEW_OPEN = f"""
 SELECT few.*
 FROM unnest(%(ids)s::bigint[]) AS asked (schedule_id)
 CROSS JOIN LATERAL (
-    (SELECT {_COLUMNS} FROM ({_NEWEST.format(schedule="asked.schedule_id", held="NOT j.held")}) AS j {_CLAIM}
+    (SELECT {_AHEAD} FROM ({_NEWEST.format(schedule="asked.schedule_id", held="NOT j.held")}) AS j {_CLAIM}
      WHERE {_NOT_OVER})
     UNION ALL
-    (SELECT {_COLUMNS} FROM ({_NEWEST.format(schedule="asked.schedule_id", held="j.held")}) AS j {_CLAIM}
+    (SELECT {_AHEAD} FROM ({_NEWEST.format(schedule="asked.schedule_id", held="j.held")}) AS j {_CLAIM}
      WHERE {_NOT_OVER})
     UNION ALL
     (SELECT {_COLUMNS} FROM run_claims AS r JOIN jobs AS j ON j.id = r.job_id AND j.scheduled_for = r.scheduled_for
@@ -61,7 +65,10 @@ _PUBLISHED = f"""(
 
 
 class OpenJob(NamedTuple):
-    """A job of a schedule that has not ended: running, waiting for a worker or a retry, or held back."""
+    """A job of a schedule that has not ended: running, waiting for a worker or a retry, or held back.
+
+    `attempt` is the one that runs, or would start next.
+    """
 
     schedule_id: int
     job_id: int

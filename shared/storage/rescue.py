@@ -23,6 +23,12 @@ _RETRIES_DUE = """
 SELECT id, scheduled_for FROM jobs WHERE status = 'retrying' AND next_attempt_at <= %(now)s
 ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
+# Somebody wanted the job to stop and its attempt failed instead: its next one is blocked, and need not be waited for.
+_RETRIES_BLOCKED = """
+SELECT j.id, j.scheduled_for FROM jobs AS j JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt + 1
+WHERE j.status = 'retrying'
+ORDER BY j.next_attempt_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+"""
 _RETRY = """
 WITH moved AS (
     UPDATE jobs AS j SET status = 'queued', attempt = j.attempt + 1, next_attempt_at = NULL, started_at = NULL,
@@ -37,9 +43,10 @@ WITH moved AS (
 _WITH_DEFINITION = """
 SELECT moved.*, coalesce(v.name, s.name), coalesce(v.task_parameters, s.task_parameters)::text,
     coalesce(v.tags, s.tags)::text, s.retry_first_seconds, s.retry_cap_seconds, s.timeout_seconds,
-    s.start_deadline_seconds
+    s.start_deadline_seconds, b.worker
 FROM moved JOIN schedules AS s ON s.id = moved.schedule_id
 LEFT JOIN schedule_versions AS v ON v.schedule_id = moved.schedule_id AND v.version = moved.schedule_version
+LEFT JOIN run_claims AS b ON b.job_id = moved.id AND b.attempt = moved.attempt
 ORDER BY moved.schedule_id, moved.scheduled_for
 """
 # From schedule to schedule that has held jobs, so many of them: the oldest one that nobody has cancelled, where the
@@ -87,8 +94,10 @@ WITH lost AS (
     WHERE job_id = ANY(%(jobs)s::bigint[]) AND ended_at IS NULL AND lease_until < clock_timestamp()
 )
 SELECT c.job_id, c.attempt, c.schedule_id, c.scheduled_for, c.worker, c.begun_at, c.claimed_at,
-    j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds, j.status, j.attempt
+    j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds, j.status, j.attempt,
+    b.worker
 FROM lost JOIN run_claims AS c ON c.job_id = lost.job_id AND c.attempt = lost.attempt
+LEFT JOIN run_claims AS b ON b.job_id = c.job_id AND b.attempt = c.attempt + 1
 LEFT JOIN jobs AS j ON j.id = c.job_id AND j.scheduled_for = c.scheduled_for
 LEFT JOIN schedules AS s ON s.id = c.schedule_id
 ORDER BY c.job_id, c.attempt
@@ -131,7 +140,11 @@ class HeldJob(NamedTuple):
 
 
 class LostRun(NamedTuple):
-    """An attempt whose worker has let its lease run out. The retry policy is None where its schedule is gone."""
+    """An attempt whose worker has let its lease run out.
+
+    The retry policy is None where its schedule is gone, the job's own fields where there is no such job. `blocked_by` is
+    set where somebody wanted the job to stop.
+    """
 
     job_id: int
     attempt: int
@@ -147,6 +160,14 @@ class LostRun(NamedTuple):
     retry_cap_seconds: float | None
     job_status: str | None
     job_attempt: int | None
+    blocked_by: str | None
+
+
+class Stopped(NamedTuple):
+    """A retry that must not start, and whose block says so."""
+
+    job: OpenJob
+    by: str
 
 
 def look(session: Session) -> Look:
@@ -155,15 +176,31 @@ def look(session: Session) -> Look:
     return Look(now, next_retry_at, bool(held), bool(lost))
 
 
-def take_retries(session: Session, now: datetime, limit: int) -> list[DueRun]:
-    """Move due retries back to the queue as their next attempt; returns what to publish."""
-    due = session.prepared(_RETRIES_DUE, {"now": now, "limit": limit})
-    if not due:
-        return []
-    instants = array(f'"{scheduled_for.isoformat()}"' for _, scheduled_for in due)
-    values = {"now": now, "ids": array(job_id for job_id, _ in due), "instants": instants}
+def take_retries(session: Session, now: datetime, limit: int) -> tuple[list[DueRun], list[Stopped]]:
+    """Move due retries back to the queue as their next attempt; returns what to publish, and what was blocked."""
+    return _retry(session, now, session.prepared(_RETRIES_DUE, {"now": now, "limit": limit}))
+
+
+def take_blocked_retries(session: Session, now: datetime, limit: int) -> tuple[list[DueRun], list[Stopped]]:
+    """The same for retries that are blocked, due or not."""
+    return _retry(session, now, session.prepared(_RETRIES_BLOCKED, {"limit": limit}))
+
+
+def _retry(session: Session, now: datetime, jobs: list[tuple[Any, ...]]) -> tuple[list[DueRun], list[Stopped]]:
+    if not jobs:
+        return [], []
+    instants = array(f'"{scheduled_for.isoformat()}"' for _, scheduled_for in jobs)
+    values = {"now": now, "ids": array(job_id for job_id, _ in jobs), "instants": instants}
     rows = session.execute(_RETRY + _WITH_DEFINITION, values)
-    return [_due_run(row, now) for row in rows]
+    stopped = [
+        Stopped(
+            OpenJob(run.schedule_id, run.job_id, run.attempt, run.scheduled_for, False, run.project_id, run.task_type),
+            by,
+        )
+        for run, by in ((_due_run(row, now), row[-1]) for row in rows)
+        if by is not None
+    ]
+    return [_due_run(row, now) for row in rows if row[-1] is None], stopped
 
 
 def held_jobs(session: Session, after: int, limit: int) -> tuple[list[HeldJob], int]:
@@ -220,7 +257,7 @@ def never_started(session: Session, now: datetime, limit: int) -> list[OpenJob]:
 
 def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:
     (job_id, attempt, schedule_id, project_id, task_type, scheduled_for, version, trigger, most) = row[:9]
-    name, parameters, tags, first, cap, timeout, deadline = row[9:]
+    name, parameters, tags, first, cap, timeout, deadline = row[9:16]
     return DueRun(
         job_id=job_id,
         attempt=attempt,

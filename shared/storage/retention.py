@@ -14,6 +14,7 @@ _CHILDREN = text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     " WHERE i.inhparent = CAST(:parent AS regclass) ORDER BY c.relname"
 )
+_LONGEST_WINDOW = text("SELECT coalesce(max(catchup_window_seconds), 0) FROM schedules WHERE enabled")
 _STEP = 5_000
 """Rows deleted by one statement: a long transaction would keep autovacuum from the hot tables."""
 
@@ -42,11 +43,16 @@ def old_partitions(connection: Connection, parent: str, before: date) -> list[st
     return found
 
 
+def longest_window(connection: Connection) -> timedelta:
+    """How far back an enabled schedule may still catch up: jobs of those days are kept."""
+    return timedelta(seconds=connection.execute(_LONGEST_WINDOW).scalar_one())
+
+
 def drop(connection: Connection, parent: str, partition: str) -> bool:
     """Drop that day of `jobs` or `audit_log`; False when it still holds open jobs.
 
-    What leaves the audit log is noted by the database itself (drop_partition, migration 0006), which drops no day of it
-    that is younger than 30 days, whoever asks.
+    What leaves the audit log is noted by the database itself (drop_partition, migrations 0006 and 0008), which drops no
+    day of it that is younger than 30 days, whoever asks.
     """
     day = _day(partition.removeprefix(f"{parent}_"))
     dropped: bool = connection.execute(_DROP, {"parent": parent, "day": day}).scalar_one()

@@ -97,11 +97,13 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
     if past is not None:
         raise invalid([of_recurrence(past)])
     timer = stored.timer
-    if retimed or before.enabled != after.enabled:
+    moved = retimed or before.enabled != after.enabled
+    # One that the dispatcher took off the clock, because it could not be dispatched, is wound up by any edit.
+    if moved or (after.enabled and timer.next_run_at is None):
         timer = Timer()
         if after.enabled:
             timer = timer_after(recurrence, stored.id, now, stored.last_claimed_for)
-            if timer.next_run_at is None:
+            if moved and timer.next_run_at is None:
                 warnings.append("nothing falls due inside its window: this schedule will never run")
         skip_unclaimed(connection, stored, now, SkipReason.EDITED if after.enabled or retimed else SkipReason.DISABLED)
         schedules.set_timer(connection, stored.id, timer)

@@ -28,7 +28,7 @@ def cancel(connection: Connection, job_id: int, caller: Caller) -> Answer:
     message = cancelling.block(connection, job, caller.principal.name, reason, now)
     said = "will not start"
     if message is None:
-        message, said = cancelling.ask_to_stop(job, caller.actor, reason, now), "is being stopped"
+        message, said = cancelling.ask_to_stop(connection, job, caller.actor, reason, now), "is being stopped"
     asked = Requested(job_id, job.schedule_id, job.project_id, job.task_type, job.scheduled_for)
     outbox.add(connection, [requested("cancel", asked, caller.actor, now), message])
     outbox.notify(connection, outbox.OUTBOX_CHANNEL)

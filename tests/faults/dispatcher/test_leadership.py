@@ -127,6 +127,15 @@ def test_forced_double_leaders_dispatch_nothing_twice(ledger: Ledger, dispatcher
     _check_ledger(ledger, dispatchers, schedules)
 
 
+def test_a_clock_set_back_does_not_leave_a_dead_leader_in_office(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """Its lease was given an hour ago, by a clock that was an hour ahead."""
+    ledger.run("UPDATE leases SET holder = 'gone', epoch = 7, expires_at = now() + interval '1 hour'")
+    schedule = ledger.schedule(cron_expression="0 * * * *")
+    dispatchers.start()
+    eventually(lambda: ledger.jobs(schedule), 10)
+    assert ledger.leader()[1] == 8
+
+
 def test_a_schedule_being_edited_at_its_instant_is_passed_by_and_caught_after(
     ledger: Ledger, dispatchers: Dispatchers, database_url: str
 ) -> None:

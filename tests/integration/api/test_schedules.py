@@ -65,6 +65,17 @@ def test_a_name_moves_no_timer_but_timing_does(api: Api) -> None:
     ]
 
 
+def test_an_edit_winds_up_what_the_dispatcher_took_off_the_clock(api: Api) -> None:
+    """It could not be dispatched; whatever the remedy is, it need not be its timing."""
+    made = api.create(max_attempts=3)
+    api.rows("UPDATE schedule_timers SET next_run_at = NULL WHERE schedule_id = %s", made["id"])
+    answer = api.client.patch(path(made), json={"max_attempts": 4})
+    assert answer.json()["next_run_at"] == made["next_run_at"]
+    over = api.create(frequency="daily", start_time="2020-01-01T00:00:00Z", end_time="2020-02-01T00:00:00Z")
+    answer = api.client.patch(path(over), json={"name": "Long over"})
+    assert (answer.json()["next_run_at"], answer.json()["warnings"]) == (None, [])
+
+
 def test_missed_occurrences_become_one_range(api: Api) -> None:
     two_days_ago = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     made = api.create(frequency="interval", interval_seconds=60, start_time=two_days_ago)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -106,6 +106,46 @@ def test_partitions_are_kept_ahead(dispatchers: Dispatchers, owner_url: str) -> 
     )
     dispatcher = dispatchers.start()
     eventually(lambda: "Created 1 partitions ahead" in dispatcher.log, 15)
+
+
+def test_one_day_in_the_default_partition_keeps_no_other_from_its_own(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """An event with a clock far ahead, or a system that stood still for longer than partitions reach."""
+    drop = "DO $$ BEGIN EXECUTE 'DROP TABLE {0}_' || to_char(now() + interval '{1} days', 'YYYYMMDD'); END $$"
+    for parent, day in (("jobs", 0), ("jobs", 7), ("jobs", 8), ("audit_log", 6), ("audit_log", 8)):
+        ledger.run(drop.format(parent, day))
+    ledger.run(
+        "INSERT INTO audit_log (at, event_id, action, chain, place, previous_hash, hash)"
+        " VALUES (now() + interval '6 days', 'from-the-future', 'run.unknown', 'c', 1, '', '')"
+    )
+    today = ledger.schedule(cron_expression="0 * * * *")
+    ledger.run(
+        "INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for)"
+        " VALUES (5, 1, 1, 'health_check', 'manual', 'queued', now())"
+    )
+    dispatcher = dispatchers.start()
+    eventually(lambda: "Created 3 partitions ahead" in dispatcher.log, 15)
+    eventually(lambda: ledger.jobs(today), 5)
+    assert dispatcher.get("/readyz")[0] == 200
+
+
+def test_a_long_reader_holds_up_the_partitions_and_nobody_else(
+    ledger: Ledger, dispatchers: Dispatchers, database_url: str
+) -> None:
+    """A backup over midnight: whoever needs a table for himself must not make everybody queue up behind him."""
+    ledger.run("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$")
+    every = {"frequency": "interval", "interval_seconds": 1, "overlap_policy": "allow"}
+    schedule = ledger.schedule(**every, due="date_trunc('second', now()) + '1 s'")
+    reader = Ledger(database_url)
+    reader.run("BEGIN")
+    reader.run("SELECT count(*) FROM jobs")
+    dispatcher = dispatchers.start()
+    eventually(lambda: "rescue is interrupted" in dispatcher.log, 15)
+    eventually(lambda: len(ledger.on_time(schedule)) >= 10, 20)
+    jobs = ledger.on_time(schedule)
+    late = [datetime.fromisoformat(job["created_at"]) - datetime.fromisoformat(job["scheduled_for"]) for job in jobs]
+    assert max(late) < timedelta(seconds=1), late
+    assert sum(one > timedelta(seconds=0.15) for one in late) <= 1, late
+    reader.close()
 
 
 def test_an_update_of_the_zone_database_moves_timers(ledger: Ledger, dispatchers: Dispatchers) -> None:

@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 
 from services.health.recorder import Recorder
+from services.health.retention import Periods, Retention
 from shared.storage import audit_proof, retention
 from shared.storage.database import Database
 from tests.integration.health.support import NOW, Rows, event, record
@@ -169,3 +170,16 @@ def test_no_day_is_dropped_that_still_holds_open_jobs(rows: Rows, database: Data
     with database.transaction() as connection:
         assert retention.drop(connection, "jobs", name) is True
     assert rows("SELECT to_regclass(%s)", name) == [(None,)]
+
+
+def test_jobs_are_kept_for_as_long_as_a_schedule_may_catch_up(rows: Rows, database: Database) -> None:
+    days = [NOW.date() - timedelta(days=back) for back in (120, 99)]
+    for day in days:
+        rows("SELECT ensure_partitions(%s, %s)", day, day)
+    rows(
+        "INSERT INTO schedules (project_id, name, task_type, frequency, catchup_window_seconds)"
+        " VALUES (1, 'rarely', 'analysis', 'monthly', %s)",
+        100 * 86_400,
+    )
+    Retention(database, Periods(jobs=90, audit=400, artifacts=90), lambda _before: 0).run(NOW)
+    assert [rows("SELECT to_regclass(%s)::text", f"jobs_{day:%Y%m%d}")[0][0] is None for day in days] == [True, False]
