@@ -134,7 +134,7 @@ def decode_row(text: str) -> list[Outgoing]:
         first_line, *lines = text.split("\n")
         static = list(orjson.loads(first_line)["headers"].items())
         return [_outgoing(static, *line.split("\t")) for line in lines]
-    return [_read(one) for one in orjson.loads(text)]
+    return [_checked(_read(one)) for one in orjson.loads(text)]
 
 
 def _read(one: dict[str, Any]) -> Outgoing:
@@ -147,6 +147,14 @@ def _read(one: dict[str, Any]) -> Outgoing:
 
 def _unbase64(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text, validate=True)
+
+
+def _checked(message: Outgoing) -> Outgoing:
+    """Raises TypeError for parts that no message has: the producer would, in the middle of everybody's rows."""
+    parts = [message.key, message.value, *(value for _, value in message.headers)]
+    if not isinstance(message.topic, str) or not all(isinstance(one, str | bytes | None) for one in parts):
+        raise TypeError("a topic is text; key, headers and value are text, bytes or null")
+    return message
 
 
 def _policy(definition: "tuple[object, ...]") -> RunPolicy:

@@ -26,8 +26,8 @@ class InHand:
         self._handed: list[tuple[int, Stored]] = []
         """A heap by row id: two lanes may hand over in another order than they committed."""
         self._messages = 0
-        self._unread = 0
-        """Messages seen in the table beyond those in hand."""
+        self._unread = most
+        """Messages seen in the table beyond those in hand: there is no room until somebody has looked."""
         self._table_changed = True
 
     # --- what others call
@@ -116,6 +116,7 @@ class InHand:
         with self._changed:
             self._unread = max(0, messages - self._messages)
             self._table_changed |= more
+            self._changed.notify_all()
 
     def settled(self, messages: int) -> None:
         """So many more have an outcome. Their row stays known until it is removed, so that it is not read again."""
@@ -130,12 +131,12 @@ class InHand:
                 self._known.pop(row_id, None)
 
     def clear(self) -> None:
-        """Nothing is in hand any more; the table has it all."""
+        """Nothing is in hand any more; the table has it all, and is to be measured anew."""
         with self._changed:
             self._known.clear()
             self._handed.clear()
             self._expected.clear()
-            self._messages = self._unread = 0
+            self._messages, self._unread = 0, self._most
             self._table_changed = True
 
     def rows(self) -> int:

@@ -118,7 +118,10 @@ def _job_end(message: Outgoing, sentence: str, now: datetime) -> tuple[Message, 
     """The failure of the job whose run.due cannot be published, and the attempt to block."""
     if dict(message.headers).get("ce_type") != RunDue.TYPE or message.value is None:
         return None
-    due = RunDue.model_validate(orjson.loads(message.value))
+    try:
+        due = RunDue.model_validate(orjson.loads(message.value))
+    except ValueError:
+        return None  # no job can be told from it; the dead letter is kept, and the job ends as never started
     data = RunFailed(
         job_id=due.job_id,
         attempt=due.attempt,

@@ -105,6 +105,9 @@ class Relay:
             self._publisher = None
         self._in_hand.clear()
         self._receipts.clear()
+        if self._epoch is not None:  # what an earlier leader left counts before the first claim
+            self._measured = 0.0
+            self._in_hand.note_stored(self._measure(True), more=True)
 
     def _connect(self) -> Publisher:
         if not self._topics:

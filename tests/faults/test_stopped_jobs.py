@@ -26,6 +26,7 @@ def stack(test_servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -
     home = tmp_path_factory.mktemp("stopped")
     environment = {
         "COMMANDCENTER_DATABASE_URL": url,
+        "COMMANDCENTER_MIGRATIONS_DATABASE_URL": test_servers.owner_url(url),
         "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": test_servers.kafka(),
         "COMMANDCENTER_TOPIC_PREFIX": "stopped.",
         "COMMANDCENTER_WORKER_LEASE_SECONDS": "2",

@@ -1,4 +1,4 @@
-"""Edits, disables, enables, executions and deletes through the real api at the very instant of occurrences, thousands of times.
+"""Edits, disables, enables, executions, deletes through the real api at the instant of occurrences, thousands of times.
 
 Every occurrence of an enabled schedule is a job or a skip, once; and nothing else is in the ledger.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,6 +64,10 @@ def test_what_kafka_refuses_is_put_aside_and_ends_its_job(ledger: Ledger, dispat
     good = [ledger.schedule(task_type="export", cron_expression="0 * * * *") for _ in range(20)]
     _add(ledger, {"topic": "runs.due.No Topic", "key": "5", "headers": {"ce_type": "x"}, "value": "{}"})
     ledger.run(ADD, {"count": 1, "messages": "42"})
+    ledger.run(
+        ADD, {"count": 1, "messages": '[{"topic": "runs.results", "key": "6", "headers": {"a": 1}, "value": "x"}]'}
+    )
+    ledger.run(ADD, {"count": 1, "messages": '[{"topic": "runs.results", "key": 6, "headers": {}, "value": {}}]'})
     dispatchers.start()
     eventually(lambda: all(ledger.jobs(one) for one in (large, *good)), 20)
     eventually(ledger.outbox_empty, 30)
@@ -99,3 +104,23 @@ def test_rows_left_by_an_earlier_leader_are_the_same_events(ledger: Ledger, disp
     for event in events:
         assert event.headers["traceparent"] in text
         assert event.headers["ce_id"] == f"run-due-{event.data['job_id']}-1"
+
+
+def test_the_backlog_is_bounded_from_the_first_moment(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """Kafka is away already when the dispatcher starts, and comes back later."""
+    schedules = [ledger.schedule(cron_expression="0 * * * *") for _ in range(1_000)]
+    dispatchers.kafka, kafka = "127.0.0.1:1", dispatchers.kafka
+    bounds = {"COMMANDCENTER_DISPATCHER_BACKLOG": "100", "COMMANDCENTER_DISPATCHER_BATCH": "20"}
+    first = dispatchers.start(**bounds)
+    stored = "SELECT coalesce(sum(message_count), 0) FROM outbox"
+    eventually(lambda: ledger.one(stored) >= 100, 20)
+    time.sleep(8)  # Kafka is tried again and again meanwhile
+    assert ledger.one(stored) <= 100 + 2 * 20
+    first.signal(signal.SIGKILL)
+    second = dispatchers.start("two", **bounds)
+    time.sleep(8)
+    assert ledger.one(stored) <= 100 + 2 * 20, "what an earlier leader left counts, too"
+    second.signal(signal.SIGKILL)
+    dispatchers.kafka = kafka
+    dispatchers.start("three", **bounds)
+    eventually(lambda: ledger.one("SELECT count(*) FROM jobs") == len(schedules) and ledger.outbox_empty(), 60)

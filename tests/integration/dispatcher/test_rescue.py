@@ -108,11 +108,13 @@ def test_partitions_are_kept_ahead(dispatchers: Dispatchers, owner_url: str) -> 
     eventually(lambda: "Created 1 partitions ahead" in dispatcher.log, 15)
 
 
-def test_one_day_in_the_default_partition_keeps_no_other_from_its_own(ledger: Ledger, dispatchers: Dispatchers) -> None:
+def test_one_day_in_the_default_partition_keeps_no_other_from_its_own(
+    ledger: Ledger, dispatchers: Dispatchers, owner_url: str
+) -> None:
     """An event with a clock far ahead, or a system that stood still for longer than partitions reach."""
     drop = "DO $$ BEGIN EXECUTE 'DROP TABLE {0}_' || to_char(now() + interval '{1} days', 'YYYYMMDD'); END $$"
     for parent, day in (("jobs", 0), ("jobs", 7), ("jobs", 8), ("audit_log", 6), ("audit_log", 8)):
-        ledger.run(drop.format(parent, day))
+        Ledger(owner_url).run(drop.format(parent, day))
     ledger.run(
         "INSERT INTO audit_log (at, event_id, action, chain, place, previous_hash, hash)"
         " VALUES (now() + interval '6 days', 'from-the-future', 'run.unknown', 'c', 1, '', '')"
@@ -129,10 +131,12 @@ def test_one_day_in_the_default_partition_keeps_no_other_from_its_own(ledger: Le
 
 
 def test_a_long_reader_holds_up_the_partitions_and_nobody_else(
-    ledger: Ledger, dispatchers: Dispatchers, database_url: str
+    ledger: Ledger, dispatchers: Dispatchers, database_url: str, owner_url: str
 ) -> None:
     """A backup over midnight: whoever needs a table for himself must not make everybody queue up behind him."""
-    ledger.run("DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$")
+    Ledger(owner_url).run(
+        "DO $$ BEGIN EXECUTE 'DROP TABLE jobs_' || to_char(now() + interval '8 days', 'YYYYMMDD'); END $$"
+    )
     every = {"frequency": "interval", "interval_seconds": 1, "overlap_policy": "allow"}
     schedule = ledger.schedule(**every, due="date_trunc('second', now()) + '1 s'")
     reader = Ledger(database_url)
