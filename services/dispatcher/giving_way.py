@@ -14,11 +14,13 @@ from shared.events.due import SOURCE
 from shared.events.envelope import Event, Message, encode, ended_id
 from shared.events.topics import RUNS_CONTROL, RUNS_RESULTS
 from shared.events.types import RunCancel, RunCancelled
+from shared.storage.claims import STOP
 from shared.storage.giving_way import block
 from shared.storage.open_jobs import OpenJob
 from shared.storage.session import Session
 
 BY = "cancelled:dispatcher"
+STOPPED_BY = f"{STOP}dispatcher"
 
 
 def give_way(session: Session, cancels: Sequence[Cancel], now: datetime) -> list[Message]:
@@ -29,7 +31,7 @@ def give_way(session: Session, cancels: Sequence[Cancel], now: datetime) -> list
     blocked = block(session, attempts, BY)
     running = [(job, attempt + 1, schedule, at) for job, attempt, schedule, at in attempts if job not in blocked]
     if running:
-        block(session, running, BY)
+        block(session, running, STOPPED_BY)
     return [
         cancelled(cancel.job, cancel.reason, now) if cancel.job.job_id in blocked else _stop(cancel, now)
         for cancel in cancels
@@ -38,7 +40,7 @@ def give_way(session: Session, cancels: Sequence[Cancel], now: datetime) -> list
 
 def given_up(job: OpenJob, by: str, now: datetime) -> Message:
     """The end of a job that was to stop and whose attempt ended otherwise; `by` is the block of its next attempt."""
-    return cancelled(job, FailureReason.REPLACED if by == BY else FailureReason.CANCELLED_BY_USER, now)
+    return cancelled(job, FailureReason.REPLACED if by == STOPPED_BY else FailureReason.CANCELLED_BY_USER, now)
 
 
 def cancelled(job: OpenJob, reason: FailureReason | str, now: datetime) -> Message:

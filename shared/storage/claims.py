@@ -13,6 +13,8 @@ from sqlalchemy import Connection, text
 
 Key = tuple[int, int]
 """(job_id, attempt)"""
+STOP = "stop:"
+"""How the block of an attempt begins that shall not follow one that was asked to stop: nobody has told its end."""
 
 
 @dataclass(frozen=True, slots=True)

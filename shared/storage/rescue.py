@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.events.due import DueRun, RunPolicy
+from shared.storage.claims import STOP
 from shared.storage.open_jobs import OpenJob, published
 from shared.storage.session import Session, array
 
@@ -24,11 +25,11 @@ SELECT id, scheduled_for FROM jobs WHERE status = 'retrying' AND next_attempt_at
 ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 # Somebody wanted the job to stop and its attempt failed instead: its next one is blocked, and need not be waited for.
-_RETRIES_BLOCKED = """
+_RETRIES_BLOCKED = f"""
 SELECT j.id, j.scheduled_for FROM jobs AS j JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt + 1
-WHERE j.status = 'retrying'
+WHERE j.status = 'retrying' AND starts_with(c.worker, '{STOP}')
 ORDER BY j.next_attempt_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
-"""
+"""  # noqa: S608 (a constant)
 _RETRY = """
 WITH moved AS (
     UPDATE jobs AS j SET status = 'queued', attempt = j.attempt + 1, next_attempt_at = NULL, started_at = NULL,
@@ -40,15 +41,15 @@ WITH moved AS (
         j.max_attempts
 )
 """
-_WITH_DEFINITION = """
+_WITH_DEFINITION = f"""
 SELECT moved.*, coalesce(v.name, s.name), coalesce(v.task_parameters, s.task_parameters)::text,
     coalesce(v.tags, s.tags)::text, s.retry_first_seconds, s.retry_cap_seconds, s.timeout_seconds,
     s.start_deadline_seconds, b.worker
 FROM moved JOIN schedules AS s ON s.id = moved.schedule_id
 LEFT JOIN schedule_versions AS v ON v.schedule_id = moved.schedule_id AND v.version = moved.schedule_version
-LEFT JOIN run_claims AS b ON b.job_id = moved.id AND b.attempt = moved.attempt
+LEFT JOIN run_claims AS b ON b.job_id = moved.id AND b.attempt = moved.attempt AND starts_with(b.worker, '{STOP}')
 ORDER BY moved.schedule_id, moved.scheduled_for
-"""
+"""  # noqa: S608 (a constant)
 # From schedule to schedule that has held jobs, so many of them: the oldest one that nobody has cancelled, where the
 # schedule has nothing open and published. Its timer is locked first: the tick judges overlap under the same lock.
 _HELD = f"""
@@ -88,7 +89,7 @@ _LEASES_OVER = """
 SELECT job_id FROM run_claims WHERE ended_at IS NULL AND lease_until < clock_timestamp()
 ORDER BY worker LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
-_LOST = """
+_LOST = f"""
 WITH lost AS (
     SELECT job_id, attempt FROM run_claims
     WHERE job_id = ANY(%(jobs)s::bigint[]) AND ended_at IS NULL AND lease_until < clock_timestamp()
@@ -97,11 +98,11 @@ SELECT c.job_id, c.attempt, c.schedule_id, c.scheduled_for, c.worker, c.begun_at
     j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds, j.status, j.attempt,
     b.worker
 FROM lost JOIN run_claims AS c ON c.job_id = lost.job_id AND c.attempt = lost.attempt
-LEFT JOIN run_claims AS b ON b.job_id = c.job_id AND b.attempt = c.attempt + 1
+LEFT JOIN run_claims AS b ON b.job_id = c.job_id AND b.attempt = c.attempt + 1 AND starts_with(b.worker, '{STOP}')
 LEFT JOIN jobs AS j ON j.id = c.job_id AND j.scheduled_for = c.scheduled_for
 LEFT JOIN schedules AS s ON s.id = c.schedule_id
 ORDER BY c.job_id, c.attempt
-"""
+"""  # noqa: S608 (a constant)
 _END_LOST = """
 UPDATE run_claims AS c SET ended_at = clock_timestamp(), will_retry = d.will_retry
 FROM unnest(%(jobs)s::bigint[], %(attempts)s::smallint[], %(retries)s::boolean[]) AS d (job_id, attempt, will_retry)

@@ -54,7 +54,7 @@ def _cancelled(job: Any, attempt: int, reason: str, now: datetime) -> Message:
 
 def ask_to_stop(connection: Connection, job: Any, actor: Actor, reason: str, now: datetime) -> Message:
     """The run.cancel for whichever worker runs the job; no further attempt of it can start."""
-    claims.block(connection, job.id, job.attempt + 1, job.schedule_id, job.scheduled_for, f"cancelled:{actor.name}")
+    claims.block(connection, job.id, job.attempt + 1, job.schedule_id, job.scheduled_for, claims.STOP + actor.name)
     data = RunCancel(job_id=job.id, schedule_id=job.schedule_id, attempt=None, reason=reason, actor=actor)
     event_id = f"run-cancel-{job.id}-{int(now.timestamp() * 1e6)}"
     return of_run(RUNS_CONTROL.name, event_id, data, job.id, job.schedule_id, now)

@@ -101,7 +101,7 @@ def test_a_retry_that_somebody_blocked_ends_the_job_at_once(ledger: Ledger, disp
     """It was asked to stop and failed instead: its next attempt, in an hour, need not be waited for."""
     _, stopped = _job(ledger, "retrying")
     _claim(ledger, stopped, ended="now", retry=True)
-    _claim(ledger, stopped, 2, ended="now", begun=False, worker="cancelled:ada")
+    _claim(ledger, stopped, 2, ended="now", begun=False, worker="stop:ada")
     _, other = _job(ledger, "retrying")
     dispatchers.start()
     (end,) = eventually(lambda: _ends(dispatchers, stopped), 20)
@@ -113,7 +113,7 @@ def test_a_retry_that_somebody_blocked_ends_the_job_at_once(ledger: Ledger, disp
 def test_a_lost_worker_whose_job_was_to_stop_is_not_tried_again(ledger: Ledger, dispatchers: Dispatchers) -> None:
     _, job = _job(ledger)
     _claim(ledger, job)
-    _claim(ledger, job, 2, ended="now", begun=False, worker="cancelled:ada")
+    _claim(ledger, job, 2, ended="now", begun=False, worker="stop:ada")
     dispatchers.start()
     (end,) = eventually(lambda: _ends(dispatchers, job), 20)
     assert end.headers["ce_type"] == "commandcenter.run.cancelled.v1"
