@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 def test_a_due_schedule_becomes_one_job_and_one_event(ledger: Ledger, dispatchers: Dispatchers) -> None:
     schedule = ledger.schedule(
-        cron_expression="*/5 * * * *", due="date_trunc('minute', now())", task_parameters='{"targets": ["tcp://a:1"]}'
+        cron_expression="*/5 * * * *", due="date_trunc('second', now())", task_parameters='{"targets": ["tcp://a:1"]}'
     )
     dispatcher = dispatchers.start()
     jobs = eventually(lambda: ledger.jobs(schedule), 15)
