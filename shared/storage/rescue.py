@@ -143,8 +143,8 @@ class HeldJob(NamedTuple):
 class LostRun(NamedTuple):
     """An attempt whose worker has let its lease run out.
 
-    The retry policy is None where its schedule is gone, the job's own fields where there is no such job. `blocked_by` is
-    set where somebody wanted the job to stop.
+    The retry policy is None where its schedule is gone, the job's own fields where there is no such job. `blocked_by`
+    is set where somebody wanted the job to stop.
     """
 
     job_id: int
