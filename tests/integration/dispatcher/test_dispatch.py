@@ -12,8 +12,11 @@ from tests.waiting import eventually
 
 
 def test_a_due_schedule_becomes_one_job_and_one_event(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    # Twelve hours from now: no occurrence but the stored one falls due while the test runs.
     schedule = ledger.schedule(
-        cron_expression="*/5 * * * *", due="date_trunc('second', now())", task_parameters='{"targets": ["tcp://a:1"]}'
+        cron_expression=f"*/5 {(datetime.now(UTC).hour + 12) % 24} * * *",
+        due="date_trunc('second', now())",
+        task_parameters='{"targets": ["tcp://a:1"]}',
     )
     dispatcher = dispatchers.start()
     jobs = eventually(lambda: ledger.jobs(schedule), 15)

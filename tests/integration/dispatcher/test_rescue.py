@@ -127,7 +127,7 @@ def test_one_day_in_the_default_partition_keeps_no_other_from_its_own(
     dispatcher = dispatchers.start()
     eventually(lambda: "Created 3 partitions ahead" in dispatcher.log, 15)
     eventually(lambda: ledger.jobs(today), 5)
-    assert dispatcher.get("/readyz")[0] == 200
+    eventually(lambda: dispatcher.get("/readyz")[0] == 200, 10)
 
 
 def test_a_long_reader_holds_up_the_partitions_and_nobody_else(
