@@ -1,13 +1,13 @@
 """Partitions ahead, whatever the default partition holds and without making anybody wait.
 
-Revision ID: 0008_partitions_ahead
-Revises: 0007_open_jobs
+Revision ID: 0009_partitions_ahead
+Revises: 0008_dead_letters
 """
 
 from alembic import op
 
-revision = "0008_partitions_ahead"
-down_revision = "0007_open_jobs"
+revision = "0009_partitions_ahead"
+down_revision = "0008_dead_letters"
 branch_labels = None
 depends_on = None
 
