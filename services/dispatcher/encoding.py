@@ -151,8 +151,9 @@ def _unbase64(text: str | None) -> bytes | None:
 
 def _checked(message: Outgoing) -> Outgoing:
     """Raises TypeError for parts that no message has: the producer would, in the middle of everybody's rows."""
-    parts = [message.key, message.value, *(value for _, value in message.headers)]
-    if not isinstance(message.topic, str) or not all(isinstance(one, str | bytes | None) for one in parts):
+    topic: object = message.topic
+    parts: list[object] = [message.key, message.value, *(value for _, value in message.headers)]
+    if not isinstance(topic, str) or not all(isinstance(one, str | bytes | None) for one in parts):
         raise TypeError("a topic is text; key, headers and value are text, bytes or null")
     return message
 
