@@ -51,7 +51,7 @@ def longest_window(connection: Connection) -> timedelta:
 def drop(connection: Connection, parent: str, partition: str) -> bool:
     """Drop that day of `jobs` or `audit_log`; False when it still holds open jobs.
 
-    What leaves the audit log is noted by the database itself (drop_partition, migrations 0006 and 0009), which drops no
+    What leaves the audit log is noted by the database itself (drop_partition, migrations 0006 and 0010), which drops no
     day of it that is younger than 30 days, whoever asks.
     """
     day = _day(partition.removeprefix(f"{parent}_"))

@@ -1,13 +1,13 @@
 """Partitions ahead, whatever the default partition holds and without making anybody wait.
 
-Revision ID: 0009_partitions_ahead
-Revises: 0008_dead_letters
+Revision ID: 0010_partitions_ahead
+Revises: 0009_lists
 """
 
 from alembic import op
 
-revision = "0009_partitions_ahead"
-down_revision = "0008_dead_letters"
+revision = "0010_partitions_ahead"
+down_revision = "0009_lists"
 branch_labels = None
 depends_on = None
 
