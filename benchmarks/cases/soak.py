@@ -73,7 +73,7 @@ def run(servers: BenchServers) -> dict[str, float]:
         f"{name}_ratio": _mean(last, column) / max(1.0, _mean(first, column))
         for column, name in enumerate(("memory", "dead_tuples", "index_size"))
     }
-    delays = [(due - began, arrived - due) for _, due, arrived in arrivals.seen if due >= began]
+    delays = [(due - began, arrived - due) for _, due, arrived in arrivals.seen if 0 <= due - began < seconds]
     early = [delay for at, delay in delays if at < seconds / 3]
     late = [delay for at, delay in delays if at >= 2 * seconds / 3]
     if not late:
