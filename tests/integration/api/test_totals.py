@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,13 @@ _JOBS = """
 INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for)
 SELECT i, 1, 1 + i %% 2, 'analysis', 'schedule', CASE WHEN i %% 100 = 0 THEN 'failed' ELSE 'succeeded' END,
     '{day}'::timestamptz + i * interval '1 millisecond' FROM generate_series(1, {number}) AS i
+"""
+_MIXED = """
+INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for)
+SELECT 1 + i %% 40, 1, 1 + i %% 3, (ARRAY['analysis', 'export'])[1 + i %% 2],
+    (ARRAY['schedule', 'manual'])[1 + i %% 5 / 4],
+    (ARRAY['succeeded', 'failed', 'queued', 'running', 'skipped'])[1 + i %% 7 %% 5],
+    now() - i * interval '97 seconds' FROM generate_series(1, 2000) AS i
 """
 _AUDIT = """
 INSERT INTO audit_log (at, event_id, action, actor, project_id, schedule_id, chain, place, previous_hash, hash)
@@ -100,3 +109,37 @@ def test_counts_follow_changes_and_leave_with_their_partition(database: Database
     with database.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM job_counts").scalar_one() == 0
         assert connection.exec_driver_sql("SELECT count(*) FROM counted_partitions").scalar_one() == 0
+
+
+def test_lists_hold_what_fits_in_order_whatever_is_asked(database: Database) -> None:
+    """Against a filter in Python, over many combinations and pages."""
+    run(database, _MIXED)
+    random = Random(7)
+    choices: dict[str, list[Any]] = {
+        "project_ids": [[1], [2, 3], [4]],
+        "schedule_id": [5, 40],
+        "status": ["succeeded", "failed", "queued", "running", "skipped", "cancelled"],
+        "task_type": ["analysis", "export"],
+        "trigger": ["schedule", "manual"],
+        "since": [NOW - timedelta(hours=hours) for hours in (3, 30)],
+        "until": [NOW - timedelta(hours=hours) for hours in (2, 20)],
+    }
+    with database.transaction() as connection:
+        every = connection.exec_driver_sql("SELECT * FROM jobs ORDER BY scheduled_for DESC, id DESC").all()
+        for _ in range(120):
+            wanted = {name: random.choice(values) for name, values in choices.items() if random.random() < 0.3}
+            page, size = random.randint(1, 3), random.choice([7, 50])
+            fitting = [job.id for job in every if _fits(job, wanted)]
+            rows, total = list_jobs(connection, JobFilter(**wanted), page, size)
+            assert [row.id for row in rows] == fitting[(page - 1) * size : page * size], wanted
+            assert total == len(fitting), wanted
+
+
+def _fits(job: Any, wanted: dict[str, Any]) -> bool:
+    return (
+        ("project_ids" not in wanted or job.project_id in wanted["project_ids"])
+        and all(getattr(job, name) == wanted[name] for name in wanted.keys() & {"schedule_id", "status", "task_type"})
+        and ("trigger" not in wanted or job.trigger == wanted["trigger"])
+        and ("since" not in wanted or job.scheduled_for >= wanted["since"])
+        and ("until" not in wanted or job.scheduled_for <= wanted["until"])
+    )
