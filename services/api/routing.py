@@ -9,9 +9,11 @@ from typing import Any
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from services.api.problems import field_error, invalid
+from services.api.actions.timing import wrong_timing
+from services.api.problems import field_error, invalid, of_validation
 
 _SUSPECT = re.compile(rb"\\u0000|[0-9][eE]|[0-9]{19}")
 _MOST = 1 << 63
@@ -56,13 +58,19 @@ def _unstorable(value: object, path: str, levels: int) -> tuple[str, str] | None
 
 
 class JsonRoute(APIRoute):
-    """A route whose request is read strictly."""
+    """A route whose request is read strictly, and whose refusal names every wrong field."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, given our request."""
         handler = super().get_route_handler()
+        model = None if self.body_field is None else self.body_field.field_info.annotation
 
         async def read(request: Request) -> Response:
-            return await handler(StrictJsonRequest(request.scope, request.receive))
+            try:
+                return await handler(StrictJsonRequest(request.scope, request.receive))
+            except RequestValidationError as error:
+                found = of_validation(error).errors
+                refused = {str(one["field"]).partition(".")[0] for one in found}
+                raise invalid([*found, *wrong_timing(model, error.body, refused)]) from error
 
         return read

@@ -21,7 +21,7 @@ from services.api.settings import Settings
 from shared.artifacts import ArtifactStore
 from shared.process import Process
 from shared.secrets import SecretBox
-from shared.storage import idempotency
+from shared.storage import api_keys, idempotency
 from shared.storage.database import Database, DatabaseUnavailable
 from shared.telemetry import logging, tracing
 
@@ -75,7 +75,9 @@ def _lifespan(context: Context):  # type: ignore[no-untyped-def] # the type of F
 
 
 async def _beat(context: Context) -> None:
-    """Show that the event loop turns, and now and then forget old idempotency keys."""
+    """Show that the event loop turns, warn of a locked api, and now and then forget old idempotency keys."""
+    context.process.beat("event loop", _STUCK_SECONDS)
+    await to_thread.run_sync(_warn_if_locked, context)
     elapsed = _CLEANING_SECONDS
     while True:
         context.process.beat("event loop", _STUCK_SECONDS)
@@ -84,6 +86,22 @@ async def _beat(context: Context) -> None:
             await to_thread.run_sync(_forget, context)
         await asyncio.sleep(_BEAT_SECONDS)
         elapsed += _BEAT_SECONDS
+
+
+def _warn_if_locked(context: Context) -> None:
+    """Say once that nobody can get in, and how the first key is made."""
+    settings = context.settings
+    if settings.auth == "none" or settings.admin_key is not None or settings.oidc_issuer is not None:
+        return
+    way_out = "set COMMANDCENTER_ADMIN_KEY (32 characters or more) to make the first key"
+    try:
+        with context.database.transaction() as connection:
+            if not api_keys.any_usable(connection):
+                log.warning(f"Nobody can get in: there is no API key; {way_out}", action="access.locked")
+    except DatabaseUnavailable as error:
+        log.warning(
+            f"Whether there is an API key is not known: {error}; without any, {way_out}", action="access.unknown"
+        )
 
 
 def _forget(context: Context) -> None:

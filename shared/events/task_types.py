@@ -9,10 +9,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+NO_BATCH_IN_A_BATCH = "a batch cannot be an operation of a batch"
 Id = Annotated[int, Field(ge=1)]
-EmailAddress = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+# The description of what has a pattern is what the api answers to a value that does not match.
+EmailAddress = Annotated[
+    str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", description="name@example.com")
+]
 Target = Annotated[
-    str, Field(max_length=2048, pattern=r"^(https?://\S+|tcp://[^\s:/]+:\d{1,5}|tcp://\[[^\]\s]+\]:\d{1,5})$")
+    str,
+    Field(
+        max_length=2048,
+        pattern=r"^(https?://\S+|tcp://[^\s:/]+:\d{1,5}|tcp://\[[^\]\s]+\]:\d{1,5})$",
+        description="http://…, https://… or tcp://host:port",
+    ),
 ]
 
 
@@ -59,7 +68,12 @@ class WebhookDeliveryParameters(Parameters):
 
     webhook_id: Id
     payload: dict[str, Any] = Field(default_factory=dict)
-    event: str = Field(default="schedule.fired", max_length=100, pattern=r"^[A-Za-z0-9_.]+$")
+    event: str = Field(
+        default="schedule.fired",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_.]+$",
+        description="letters, digits, _ and ., such as schedule.fired",
+    )
 
 
 class SyncParameters(Parameters):
@@ -72,14 +86,18 @@ class BatchOperation(Parameters):
     """One operation of a batch: any other task type with its parameters."""
 
     name: str | None = Field(default=None, max_length=100)
-    task_type: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", json_schema_extra={"not": {"const": "batch"}})
+    task_type: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{0,47}$",
+        description="a task type's name, such as analysis",
+        json_schema_extra={"not": {"const": "batch", "description": NO_BATCH_IN_A_BATCH}},
+    )
     task_parameters: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("task_type")
     @classmethod
     def _no_batch_in_a_batch(cls, name: str) -> str:
         if name == "batch":
-            raise ValueError("a batch cannot be an operation of a batch")
+            raise ValueError(NO_BATCH_IN_A_BATCH)
         return name
 
 

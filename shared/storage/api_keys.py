@@ -12,6 +12,9 @@ _USE = text(
     " AND (expires_at IS NULL OR expires_at > now())"
     " RETURNING id, name, digest, role, project_ids"
 )
+_ANY_USABLE = text(
+    "SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))"
+)
 _LIST = text(f"SELECT {_COLUMNS} FROM api_keys ORDER BY id LIMIT :limit OFFSET :offset")  # noqa: S608
 _COUNT = text("SELECT count(*) FROM api_keys")
 _GET = text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608
@@ -30,6 +33,11 @@ _REVOKE = text("UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoke
 def use(connection: Connection, prefix: str) -> Row[Any] | None:
     """The key that counts under a prefix (id, name, digest, role, project_ids), noting the use; None without one."""
     return connection.execute(_USE, {"prefix": prefix}).one_or_none()
+
+
+def any_usable(connection: Connection) -> bool:
+    """Whether there is a key that counts."""
+    return bool(connection.scalar(_ANY_USABLE))
 
 
 def get(connection: Connection, key_id: int) -> Row[Any] | None:

@@ -1,6 +1,6 @@
 """Registered task types (table task_types). The migration step registers the built-in ones, the api external ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ _COLUMNS = "name, parameters_schema, owner, description, created_at"
 _GET = text(f"SELECT {_COLUMNS} FROM task_types WHERE name = :name")  # noqa: S608
 _LIST = text(f"SELECT {_COLUMNS} FROM task_types ORDER BY owner, name")  # noqa: S608
 _NAMES = text("SELECT name FROM task_types ORDER BY name")
+_SCHEMAS = text("SELECT name, parameters_schema::text FROM task_types WHERE name = ANY(:names)")
 _REGISTER = text(
     f"INSERT INTO task_types (name, parameters_schema, owner, description)"  # noqa: S608
     f" VALUES (:name, CAST(:parameters_schema AS jsonb), 'external', :description)"
@@ -38,6 +39,12 @@ def list_all(connection: Connection) -> Sequence[Row[Any]]:
 def names(connection: Connection) -> list[str]:
     """The names of every registered task type."""
     return list(connection.scalars(_NAMES))
+
+
+def schemas(connection: Connection, wanted: Collection[str]) -> dict[str, str]:
+    """The parameter schemas (JSON text) of those task types that are registered, by name."""
+    rows = connection.execute(_SCHEMAS, {"names": sorted(wanted)}).all()
+    return {row.name: row.parameters_schema for row in rows}
 
 
 def register(

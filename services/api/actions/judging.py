@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.api.access.principal import Principal
-from services.api.actions import parameters
+from services.api.actions import operations, parameters
 from services.api.problems import field_error, invalid, of_recurrence
 from services.api.settings import Settings
 from shared.domain.recurrence import Recurrence, RecurrenceError
@@ -55,12 +55,13 @@ def judge(
     if not principal.sees(definition.project_id) or not around.project_exists:
         errors.append(field_error("project_id", f"there is no project {definition.project_id}", definition.project_id))
     if around.parameters_schema is None:
-        known = ", ".join(task_types.names(connection)[:20])
-        errors.append(
-            field_error("task_type", f"{definition.task_type} is not a task type: {known}", definition.task_type)
-        )
+        errors.append(operations.unknown_type("task_type", definition.task_type, task_types.names(connection)))
     else:
-        errors += parameters.problems(around.parameters_schema, definition.task_parameters)
+        wrong = parameters.problems(around.parameters_schema, definition.task_parameters)
+        errors += wrong
+        if definition.task_type == "batch":
+            refused = {str(one["field"]) for one in wrong}
+            errors += operations.problems(connection, definition.task_parameters, refused)
     seconds = definition.interval_seconds
     if seconds is not None and 1 <= seconds < settings.min_interval_seconds:
         message = f"the shortest interval allowed here is {settings.min_interval_seconds} seconds"

@@ -12,9 +12,10 @@ import orjson
 from jsonschema.exceptions import ValidationError
 
 from services.api.actions.schema_rules import Endless, compiled, errors
+from services.api.actions.schema_words import sentence
 from services.api.problems import field_error
 
-_MOST_ERRORS = 50
+MOST_ERRORS = 50
 
 
 @lru_cache(maxsize=512)
@@ -23,21 +24,23 @@ def validator(parameters_schema: str) -> Any:
     return compiled(orjson.loads(parameters_schema))
 
 
-def problems(parameters_schema: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every parameter that breaks the schema."""
+def problems(
+    parameters_schema: str, parameters: Mapping[str, Any], field: str = "task_parameters"
+) -> list[dict[str, Any]]:
+    """Every parameter that breaks the schema; `field` is where they are."""
     found: list[dict[str, Any]] = []
     try:
         for error in errors(validator(parameters_schema), parameters):
-            found.extend(_field_errors(error))
-            if len(found) >= _MOST_ERRORS:
+            found.extend(_field_errors(error, field))
+            if len(found) >= MOST_ERRORS:
                 break
     except Endless as error:
-        found.append(field_error("task_parameters", str(error)))
+        found.append(field_error(field, str(error)))
     return sorted(found, key=lambda one: str(one["field"]))
 
 
-def _field_errors(error: ValidationError) -> list[dict[str, Any]]:
-    path = ["task_parameters", *map(str, error.absolute_path)]
+def _field_errors(error: ValidationError, field: str) -> list[dict[str, Any]]:
+    path = [field, *map(str, error.absolute_path)]
     rule: Any = error.validator_value
     instance: Any = error.instance
     if error.validator == "required":
@@ -50,9 +53,9 @@ def _field_errors(error: ValidationError) -> list[dict[str, Any]]:
         return [
             field_error(".".join([*path, name]), "there is no such parameter") for name in instance if name not in known
         ]
-    if error.validator == "anyOf" and error.context:
-        error = max(error.context, key=lambda one: one.validator != "type")
-    return [field_error(".".join(path), error.message[:300], error.instance)]
+    if error.validator in ("anyOf", "oneOf") and error.context:
+        return _field_errors(max(error.context, key=lambda one: one.validator != "type"), field)
+    return [field_error(".".join(path), sentence(error), instance)]
 
 
 def target_of(parameters: Mapping[str, Any], name: str) -> int | None:

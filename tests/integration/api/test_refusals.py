@@ -1,0 +1,89 @@
+"""One refusal names all that is wrong; and a locked api says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.api.support import CREATE, Api, running_api
+from tests.waiting import eventually
+
+WRONG_TIMING = {"cron_expression": "0 2 * *", "timezone": "Mars/Olympus", "jitter_seconds": -1}
+SYNC = {"task_type": "sync"}
+
+
+def _fields(answer: Any) -> list[str]:
+    assert answer.status_code == 422, answer.text
+    return sorted(error["field"] for error in answer.json()["errors"])
+
+
+def test_timing_is_named_beside_what_the_model_refuses(api: Api) -> None:
+    timing = {"frequency": "cron", **WRONG_TIMING}
+    made = api.client.post("/api/v1/schedules", json={**CREATE, **timing, "name": ""})
+    assert _fields(made) == sorted(["name", *WRONG_TIMING])
+    zone = next(error for error in made.json()["errors"] if error["field"] == "timezone")
+    assert zone["value"] == "Mars/Olympus"
+    schedule = api.create()
+    changed = api.client.patch(f"/api/v1/schedules/{schedule['id']}", json={"name": "", **WRONG_TIMING})
+    assert _fields(changed) == sorted(["name", *WRONG_TIMING])
+    assert _fields(api.client.post("/api/v1/schedules/preview", json={**timing, "count": 0})) == sorted(
+        ["count", *WRONG_TIMING]
+    )
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 1.5, [], {}, "", [{"a": None}]])
+def test_odd_types_are_named_once(api: Api, value: object) -> None:
+    timing = ("frequency", "cron_expression", "interval_seconds", "timezone", "start_time", "end_time")
+    body = {**CREATE, "name": 1, **dict.fromkeys(timing, value)}
+    fields = _fields(api.client.post("/api/v1/schedules", json=body))
+    assert "name" in fields
+    assert "frequency" in fields
+    assert len(fields) == len(set(fields))
+
+
+@pytest.mark.parametrize(
+    ("operation", "field", "message"),
+    [
+        ({"task_type": "dance"}, "task_type", "dance is not a task type: "),
+        ({"task_type": "Dance!"}, "task_type", "a task type's name"),
+        ({"task_type": ["sync"]}, "task_type", "a text is needed"),
+        ({"task_type": "analysis"}, "task_parameters.repository_id", "it is needed"),
+        ({"task_type": "sync", "task_parameters": {"repo": 1}}, "task_parameters.repo", "there is no such parameter"),
+        (
+            {"task_type": "health_check", "task_parameters": {"targets": ["x"]}},
+            "task_parameters.targets.0",
+            "https://… or tcp://host:port",
+        ),
+        ({"task_type": "sync", "task_parameters": []}, "task_parameters", "an object is needed"),
+        (
+            {"task_type": "batch", "task_parameters": {"operations": [SYNC]}},
+            "task_type",
+            "a batch cannot be an operation of a batch",
+        ),
+    ],
+)
+def test_operations_of_a_batch_are_judged(api: Api, operation: dict[str, object], field: str, message: str) -> None:
+    body = {**CREATE, "task_type": "batch", "task_parameters": {"operations": [SYNC, SYNC, operation]}}
+    answer = api.client.post("/api/v1/schedules", json=body)
+    assert _fields(answer) == [f"task_parameters.operations.2.{field}"]
+    assert message in answer.json()["errors"][0]["message"]
+    made = api.create(task_type="batch", task_parameters={"operations": [SYNC]})
+    change = {"task_parameters": body["task_parameters"]}
+    assert _fields(api.client.patch(f"/api/v1/schedules/{made['id']}", json=change)) == _fields(answer)
+
+
+def test_an_api_that_nobody_can_enter_says_so_at_start(database_url: str, tmp_path: Path) -> None:
+    warned = "action=access.locked"
+    (locked := tmp_path / "locked").mkdir()
+    with running_api(locked, database_url, COMMANDCENTER_AUTH="keys") as api:
+        lines = lambda: [line for line in api.log.read_text().splitlines() if warned in line]  # noqa: E731
+        (line,) = eventually(lines, 10, "the warning")
+        assert "COMMANDCENTER_ADMIN_KEY" in line
+        api.rows("INSERT INTO api_keys (name, prefix, digest, role) VALUES ('first', 'abc', '\\x00', 'admin')")
+    (open_ := tmp_path / "open").mkdir()
+    with running_api(open_, database_url, COMMANDCENTER_AUTH="keys") as api:
+        ready = lambda: api.client.get("/readyz").status_code == 200  # noqa: E731
+        eventually(ready, 10, "the api is ready")
+        assert warned not in api.log.read_text()
