@@ -166,7 +166,8 @@ class Server:
 
     def _signal_all(self, number: signal.Signals) -> None:
         server = psutil.Process(self.pid)
-        for process in [server, *server.children(recursive=True)]:
+        server.send_signal(number)  # first: it may not make another child while they are looked up
+        for process in server.children(recursive=True):
             try:
                 process.send_signal(number)
             except psutil.NoSuchProcess:

@@ -9,6 +9,7 @@ from shared.artifacts import ArtifactStore
 from shared.process import Process
 from shared.secrets import SecretBox
 from shared.storage.database import Database
+from shared.storage.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Context:
     settings: Settings
     process: Process
     database: Database
+    pulse: Pulse
     authenticator: Authenticator
     limiter: RateLimiter
     artifacts: ArtifactStore

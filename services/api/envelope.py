@@ -7,11 +7,12 @@ JSON, because the reference's examples send such; requests that a browser sends 
 import ipaddress
 import re
 import uuid
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.problems import Problem, respond
+from services.api.problems import Problem, respond, unavailable
 from shared import clock
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import REQUEST_DURATION
@@ -27,6 +28,8 @@ _SECURITY = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 _LONGEST_PATH = 1_000
+_STORED = "/api/"
+"""What is under it needs PostgreSQL."""
 _DOCS = frozenset({"/docs", "/redoc"})
 log = get_logger(__name__)
 
@@ -34,12 +37,24 @@ log = get_logger(__name__)
 class Envelope:
     """The outermost application."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, origins: frozenset[str], local_only: bool) -> None:
-        """`local_only`: nobody is asked who they are, so only requests to a name of this machine itself count."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        origins: frozenset[str],
+        local_only: bool,
+        silence: Callable[[], str | None],
+    ) -> None:
+        """`local_only`: nobody is asked who they are, so only requests to a name of this machine itself count.
+
+        `silence`: what is to be said of a PostgreSQL that is frozen, None while it is not.
+        """
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._origins = origins
         self._local_only = local_only
+        self._silence = silence
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,6 +102,8 @@ class Envelope:
             text = origin.decode("latin-1")
             if urlsplit(text).netloc != headers.get(b"host", b"").decode("latin-1") and text not in self._origins:
                 return Problem(403, f"Requests from pages of {text[:100]} are not allowed.")
+        if scope["path"].startswith(_STORED) and self._silence():
+            return unavailable()  # let in, it would wait without an end, in a thread that others need
         return None
 
     def _bounded(self, receive: Receive) -> Receive:

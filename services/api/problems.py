@@ -76,6 +76,11 @@ def not_found(kind: str, identity: object) -> Problem:
     return Problem(404, f"There is no {kind} {identity}.")
 
 
+def unavailable() -> Problem:
+    """PostgreSQL does not answer; the caller may try again."""
+    return Problem(503, "The database is unavailable; try again in a moment.", headers={"Retry-After": "2"})
+
+
 def invalid(errors: Sequence[Mapping[str, Any]]) -> Problem:
     """Wrong fields, all of them."""
     count = len(errors)
@@ -162,8 +167,7 @@ def install(app: FastAPI) -> None:
     async def on_database(request: Request, error: DatabaseUnavailable) -> Response:
         FAULTS.labels("api", "database_unavailable").inc()
         log.warning(f"The database is unavailable: {error}", action="database.unavailable")
-        problem = Problem(503, "The database is unavailable; try again in a moment.", headers={"Retry-After": "2"})
-        return respond(problem, request.url.path)
+        return respond(unavailable(), request.url.path)
 
     async def on_anything(request: Request, error: Exception) -> Response:
         # The boundary: what nobody expected is logged whole and answered without its inside.

@@ -23,6 +23,7 @@ from shared.process import Process
 from shared.secrets import SecretBox
 from shared.storage import api_keys, idempotency
 from shared.storage.database import Database, DatabaseUnavailable
+from shared.storage.pulse import Pulse
 from shared.telemetry import logging, tracing
 
 log = logging.get_logger(__name__)
@@ -37,12 +38,13 @@ def build(settings: Settings) -> Context:
     database = Database(
         settings.database_url,
         application=f"commandcenter-api {process.instance}"[:63],
-        pool_size=settings.api_threads + 2,
+        pool_size=settings.api_threads + 2,  # the pulse, and forgetting idempotency keys
     )
     return Context(
         settings,
         process,
         database,
+        Pulse(database, process),
         Authenticator(settings, database),
         RateLimiter(settings.requests_per_minute),
         ArtifactStore(settings.store_url),
@@ -59,6 +61,7 @@ def application(context: Context) -> Envelope:
         max_body_bytes=context.settings.max_body_bytes,
         origins=frozenset(context.settings.cors_origins),
         local_only=context.settings.auth == "none",
+        silence=context.pulse.silence,
     )
 
 
@@ -66,26 +69,30 @@ def _lifespan(context: Context):  # type: ignore[no-untyped-def] # the type of F
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = context.settings.api_threads
-        beats = asyncio.create_task(_beat(context))
+        context.pulse.start()
+        # Apart: a frozen PostgreSQL keeps the chores, and the process lives all the same.
+        tasks = asyncio.create_task(_beat(context)), asyncio.create_task(_chores(context))
         yield
         context.process.stopping.set()
-        beats.cancel()
+        for task in tasks:
+            task.cancel()
 
     return lifespan
 
 
 async def _beat(context: Context) -> None:
-    """Show that the event loop turns, warn of a locked api, and now and then forget old idempotency keys."""
-    context.process.beat("event loop", _STUCK_SECONDS)
-    await to_thread.run_sync(_warn_if_locked, context)
-    elapsed = _CLEANING_SECONDS
+    """Show that the event loop turns."""
     while True:
         context.process.beat("event loop", _STUCK_SECONDS)
-        if elapsed >= _CLEANING_SECONDS:
-            elapsed = 0.0
-            await to_thread.run_sync(_forget, context)
         await asyncio.sleep(_BEAT_SECONDS)
-        elapsed += _BEAT_SECONDS
+
+
+async def _chores(context: Context) -> None:
+    """Warn of a locked api, and now and then forget old idempotency keys."""
+    await to_thread.run_sync(_warn_if_locked, context)
+    while True:
+        await to_thread.run_sync(_forget, context)
+        await asyncio.sleep(_CLEANING_SECONDS)
 
 
 def _warn_if_locked(context: Context) -> None:

@@ -21,6 +21,8 @@ LEASE = "dispatcher"
 RENEWALS_PER_LEASE = 3
 STANDBY_LOOK_SECONDS = 0.2
 """A standby looks this often: what hand-over on a graceful stop costs at most."""
+SILENT_SECONDS = 1.0
+"""An answer that is out for so much longer than a lease: PostgreSQL is frozen."""
 
 
 class Leadership:
@@ -39,8 +41,10 @@ class Leadership:
         self._release = threading.Event()
         self._on_change: list[Callable[[], None]] = []
         self.holder = process.instance
-        self.database: str | None = "not connected to PostgreSQL yet"
-        """None while PostgreSQL answers, else the sentence."""
+        self._database: str | None = "not connected to PostgreSQL yet"
+        self._asked: float | None = None
+        """Since when an answer is waited for."""
+        LEADER.set_function(lambda: float(self.epoch() is not None))
         self._thread = threading.Thread(target=self._run, name="leadership", daemon=True)
 
     def epoch(self) -> int | None:
@@ -72,8 +76,19 @@ class Leadership:
     def describe(self) -> str:
         """One sentence: who leads, under which epoch."""
         with self._lock:
+            if self._epoch is not None and clock.monotonic() >= self._valid_until:
+                return f"this dispatcher led, epoch {self._last_epoch}; its lease ran out and could not be renewed yet"
             who = "this dispatcher" if self._epoch is not None else self._leader or "nobody"
             return f"{who} leads, epoch {self._last_epoch}"
+
+    def database(self) -> str | None:
+        """None while PostgreSQL answers, else the sentence. Returns at once."""
+        # Frozen it refuses nothing and ends no statement. A take-over waits rightly, for less than a lease.
+        asked = self._asked
+        silence = 0.0 if asked is None else clock.monotonic() - asked
+        if silence > self._seconds + SILENT_SECONDS:
+            return f"PostgreSQL has not answered for {silence:.0f} s"
+        return self._database
 
     def start(self) -> None:
         """Begin to look for the lease."""
@@ -87,8 +102,9 @@ class Leadership:
     def _run(self) -> None:
         while not self._release.is_set():
             try:
+                self._asked = clock.monotonic()
                 pause = self._turn()
-                self.database = None
+                self._database = None
             except DatabaseUnavailable as error:
                 pause = STANDBY_LOOK_SECONDS
                 self._outage(str(error))
@@ -96,6 +112,7 @@ class Leadership:
                 pause = 1.0
                 self._session.rollback()
                 self._outage(f"{error} (is the database migrated?)")
+            self._asked = None
             self._process.beat("leadership", 30)
             self._release.wait(pause)
         self._give_up()
@@ -139,10 +156,10 @@ class Leadership:
         return 0.0
 
     def _outage(self, sentence: str) -> None:
-        if self.database is None:
+        if self._database is None:
             log.warning("PostgreSQL does not answer, waiting for it: %s", sentence, action="database.lost")
             FAULTS.labels("dispatcher", "database").inc()
-        self.database = f"PostgreSQL does not answer: {sentence}"
+        self._database = f"PostgreSQL does not answer: {sentence}"
         with self._lock:
             leading = self._epoch is not None and clock.monotonic() >= self._valid_until
         if leading:
@@ -171,7 +188,6 @@ class Leadership:
     def _set(self, epoch: int | None) -> None:
         """Under the lock."""
         self._epoch = epoch
-        LEADER.set(0 if epoch is None else 1)
         self._changed.notify_all()
         for callback in self._on_change:
             callback()

@@ -98,7 +98,7 @@ class Dispatcher:
             settings.dispatcher_port,
             self.process,
             {
-                "postgres": lambda: self.leadership.database,
+                "postgres": self.leadership.database,
                 "kafka": lambda: self.relay.kafka.sentence if self.leadership.epoch() is not None else None,
                 "partitions": lambda: self.rescue.partitions,
             },

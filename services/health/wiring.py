@@ -21,7 +21,6 @@ from services.health.exposition import ScheduleMetrics
 from services.health.intake import KafkaUnavailable
 from services.health.monitor import Monitor, StandStill
 from services.health.notifying import MailChannel, WebhookChannel
-from services.health.pulse import Pulse
 from services.health.recorder import Recorder
 from services.health.retention import Periods, Retention
 from services.health.settings import Settings
@@ -37,6 +36,7 @@ from shared.kafka.producer import Producer, QueueFull
 from shared.kafka.topics import TopicRefused, TopicsUnavailable, ensure_topics
 from shared.process import Process
 from shared.storage.database import Database
+from shared.storage.pulse import Pulse
 from shared.storage.session import Session
 from shared.telemetry import logging as telemetry_logging
 from shared.telemetry import metrics, tracing

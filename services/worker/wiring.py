@@ -20,6 +20,7 @@ from shared.kafka.topics import TopicsUnavailable, ensure_topics
 from shared.process import Process
 from shared.storage import task_types
 from shared.storage.database import Database, DatabaseUnavailable
+from shared.storage.pulse import Pulse
 from shared.telemetry import logging, tracing
 from shared.telemetry.logging import get_logger
 from shared.telemetry.probes import ProbeServer
@@ -69,8 +70,9 @@ class Worker:
         self._process = process
         self._starting: str | None = "starting"
         self._database = Database(
-            settings.database_url, application=f"commandcenter-worker {instance}"[:63], pool_size=6
+            settings.database_url, application=f"commandcenter-worker {instance}"[:63], pool_size=7
         )
+        self._pulse = Pulse(self._database, process)
         self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, instance)
         self._undertaker = Undertaker(self._producer, self._database, instance)
         self._results = Results(self._producer, self._database, process, str(me), instance, self._undertaker.given_up)
@@ -101,7 +103,7 @@ class Worker:
     def serve(self) -> None:
         """From waiting for the servers to the last commit."""
         self._probes.start()
-        for part in (self._undertaker, self._results, self._executor, self._heartbeat):
+        for part in (self._pulse, self._undertaker, self._results, self._executor, self._heartbeat):
             part.start()
         if self._prepare():
             self._starting = None
@@ -160,7 +162,7 @@ class Worker:
         return False
 
     def _ready(self) -> str | None:
-        why = self._starting or self._intake.ready()
+        why = self._starting or self._pulse.lacking() or self._intake.ready()
         if why is None and not self._producer.answers(_ANSWER_SECONDS):
             why = "Kafka does not answer"
         return why

@@ -5,19 +5,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from services.api.answers import reply
 from services.api.context import Context
-from shared.storage.database import DatabaseUnavailable
 from shared.telemetry.probes import liveness, readiness
 
 router = APIRouter(tags=["probes"], include_in_schema=False)
-
-
-def database_check(context: Context) -> str | None:
-    """None when PostgreSQL answers."""
-    try:
-        context.database.ping()
-    except DatabaseUnavailable as error:
-        return f"PostgreSQL does not answer: {error}"
-    return None
 
 
 @router.get("/livez")
@@ -29,10 +19,10 @@ async def livez(request: Request) -> Response:
 
 
 @router.get("/readyz")
-def readyz(request: Request) -> Response:
-    """Whether requests can be served."""
+async def readyz(request: Request) -> Response:
+    """Whether requests can be served. Needs no thread: requests that a frozen PostgreSQL keeps may hold them all."""
     context: Context = request.app.state.context
-    status, body = readiness(context.process, {"postgres": lambda: database_check(context)})
+    status, body = readiness(context.process, {"postgres": context.pulse.lacking})
     return reply(body, status)
 
 

@@ -77,7 +77,7 @@ def test_without_postgresql_nothing_is_started_and_nothing_lost(
     eventually(lambda: mark.exists() and len(mark.read_text().splitlines()) == 5)
     postgres.kill()
     waiting = [own.due("wait", {"mark": str(mark)}, schedule_id=number) for number in range(5)]
-    eventually(lambda: _says(worker, "PostgreSQL is not available"), 15)
+    eventually(lambda: _says(worker, "PostgreSQL does not answer"), 15)
     for job in running:
         assert isinstance(own.ended(job, 10), RunSucceeded), "results go to Kafka all the same"
     assert not any(own.of(job, RunStarted) for job in waiting)

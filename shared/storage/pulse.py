@@ -1,0 +1,54 @@
+"""Whether PostgreSQL answers, felt every second on a thread of its own.
+
+A frozen server answers nothing, not even a refusal: its machine still acknowledges what is sent, so no timeout of TCP
+or of the server ends the wait. /readyz must not ask such a server: it looks at how long the question has been open.
+"""
+
+import threading
+
+from shared import clock
+from shared.process import Process
+from shared.storage.database import Database, DatabaseUnavailable
+
+EVERY = 1.0
+SILENT_AFTER = 4.0
+
+
+class Pulse:
+    """The last answer, and how long the next has been waited for. One question at a time."""
+
+    def __init__(self, database: Database, process: Process) -> None:
+        self._database, self._process = database, process
+        self._refusal: str | None = "PostgreSQL does not answer yet"
+        self._asked: float | None = None
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        """Feel until the process stops."""
+        self._thread.start()
+
+    def feel(self) -> None:
+        """Ask once."""
+        self._asked = clock.monotonic()
+        try:
+            self._database.ping()
+        except DatabaseUnavailable as error:
+            self._refusal = f"PostgreSQL does not answer: {error}"
+        else:
+            self._refusal = None
+        self._asked = None
+
+    def silence(self) -> str | None:
+        """One sentence while a question is open for too long, else None. Returns at once."""
+        asked = self._asked
+        seconds = 0.0 if asked is None else clock.monotonic() - asked
+        return f"PostgreSQL has not answered for {seconds:.0f} s" if seconds > SILENT_AFTER else None
+
+    def lacking(self) -> str | None:
+        """None when PostgreSQL answers, else one sentence. Returns at once."""
+        return self.silence() or self._refusal
+
+    def _run(self) -> None:
+        while not self._process.stopping.is_set():
+            self.feel()
+            self._process.stopping.wait(EVERY)
