@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -227,3 +227,22 @@ def test_what_was_asked_for_by_hand_is_audited_under_its_caller(recorder: Record
     assert verify_chains(rows) == 1
     recorder.record([record(asked, topic="runs.results")])  # whoever may answer runs cannot write who asked
     assert "does not belong" in aside.letters[0][1]
+
+
+def test_events_of_one_instant_are_looked_up_by_their_ids(
+    database_url: str, rows: Rows, aside: Aside, eventually: Callable[..., object]
+) -> None:
+    """A fresh day has no statistics: looked up by instant, each event would be compared with all of that instant."""
+    made = rows.jobs(3_000, schedules=50)
+    opened = Database(database_url, application="test")
+    recorder = Recorder(opened, aside)
+    for begin in range(0, 3_000, 500):
+        recorder.record([record(event("succeeded", job), n) for n, job in enumerate(made[begin : begin + 500])])
+    opened.close()  # an ending session leaves its counts
+    reads = (
+        "SELECT coalesce(sum(idx_scan) FILTER (WHERE indexrelname LIKE '%pkey'), 0),"
+        " coalesce(sum(idx_tup_read) FILTER (WHERE indexrelname LIKE '%at_id_idx'), 0)"
+        " FROM pg_stat_user_indexes WHERE relname LIKE 'audit_log%'"
+    )
+    eventually(lambda: rows(reads)[0][0] >= 3_000, what="a look for each event by the primary key")
+    assert rows(reads)[0][1] == 0
