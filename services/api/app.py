@@ -25,8 +25,9 @@ from services.api.routes import (
 
 DESCRIPTION = """Recurring work that runs exactly when it should, once, visibly.
 
-Errors are problem details (RFC 9457) that name every wrong field. `Idempotency-Key` makes a POST safe to repeat;
-`If-Match` with an ETag makes a change safe against others'. Instants are UTC."""
+Errors are problem details (RFC 9457) that name every wrong field. Query parameters that a path does not take are
+refused, except `tags.<name>`. `Idempotency-Key` makes a POST safe to repeat; `If-Match` with an ETag makes a change
+safe against others'. Instants are UTC."""
 
 TAGS = [
     {"name": "schedules", "description": "What to run, when, and under which policies."},

@@ -57,15 +57,28 @@ def _unstorable(value: object, path: str, levels: int) -> tuple[str, str] | None
     return None
 
 
+def _unknown_parameters(request: Request, known: list[str]) -> list[dict[str, Any]]:
+    """A misspelt filter would list everything. Filters by tag (`tags.<name>`) bear any name."""
+    taken = ", ".join(known) or "none"
+    return [
+        field_error(name, f"there is no such query parameter; this path takes: {taken}")
+        for name in dict.fromkeys(request.query_params)
+        if name not in known and not name.startswith("tags.")
+    ]
+
+
 class JsonRoute(APIRoute):
     """A route whose request is read strictly, and whose refusal names every wrong field."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, given our request."""
         handler = super().get_route_handler()
+        parameters = [str(one.alias) for one in self.dependant.query_params]
         model = None if self.body_field is None else self.body_field.field_info.annotation
 
         async def read(request: Request) -> Response:
+            if unknown := _unknown_parameters(request, parameters):
+                raise invalid(unknown)
             try:
                 return await handler(StrictJsonRequest(request.scope, request.receive))
             except RequestValidationError as error:

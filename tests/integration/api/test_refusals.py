@@ -74,6 +74,15 @@ def test_operations_of_a_batch_are_judged(api: Api, operation: dict[str, object]
     assert _fields(api.client.patch(f"/api/v1/schedules/{made['id']}", json=change)) == _fields(answer)
 
 
+@pytest.mark.parametrize("path", ["schedules", "jobs", "schedules/statistics/summary", "projects", "audit"])
+def test_unknown_query_parameters_are_refused(api: Api, path: str) -> None:
+    answer = api.client.get(f"/api/v1/{path}?projectid=1&projectid=2&page_sise=3")
+    assert _fields(answer) == ["page_sise", "projectid"]
+    assert api.client.get(f"/api/v1/{path}?tags.anything=1").status_code == 200
+    known = api.client.get("/api/v1/schedules/due/list?project_id=1").json()["errors"]
+    assert known == [{"field": "project_id", "message": "there is no such query parameter; this path takes: limit"}]
+
+
 def test_an_api_that_nobody_can_enter_says_so_at_start(database_url: str, tmp_path: Path) -> None:
     warned = "action=access.locked"
     (locked := tmp_path / "locked").mkdir()
