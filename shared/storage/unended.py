@@ -16,17 +16,27 @@ RECORD_HOURS = 24
 GRACE_SECONDS = 60
 """How much longer than its timeout an unclaimed run may take until it counts as timed out."""
 
+# A look for each job that may be meant (OFFSET 0): with all of the claims or schedules joined, PostgreSQL would walk a
+# million schedules for a handful of open jobs. A claim that ended so long ago is that of a job at least as old.
 _FIND = f"""
 SELECT j.schedule_id, j.id, j.attempt, j.scheduled_for, j.project_id, j.task_type, j.max_attempts,
     c.job_id IS NOT NULL, c.begun_at IS NOT NULL, coalesce(c.will_retry, false), s.retry_first_seconds,
     s.retry_cap_seconds
-FROM jobs AS j
-JOIN schedules AS s ON s.id = j.schedule_id
-LEFT JOIN run_claims AS c ON c.job_id = j.id AND c.attempt = j.attempt
-WHERE j.status IN ('queued', 'running')
-    AND (c.ended_at < clock_timestamp() - interval '{RECORD_HOURS} hours'
-        OR (c.job_id IS NULL AND j.status = 'running'
-            AND j.started_at < clock_timestamp() - interval '1 second' * (s.timeout_seconds + {GRACE_SECONDS})))
+FROM (
+    SELECT * FROM jobs
+    WHERE status IN ('queued', 'running')
+        AND (scheduled_for < clock_timestamp() - interval '{RECORD_HOURS} hours'
+            OR (status = 'running' AND started_at < clock_timestamp() - interval '{GRACE_SECONDS} seconds'))
+) AS j
+LEFT JOIN LATERAL (
+    SELECT * FROM run_claims WHERE job_id = j.id AND attempt = j.attempt OFFSET 0
+) AS c ON true
+CROSS JOIN LATERAL (
+    SELECT timeout_seconds, retry_first_seconds, retry_cap_seconds FROM schedules WHERE id = j.schedule_id OFFSET 0
+) AS s
+WHERE c.ended_at < clock_timestamp() - interval '{RECORD_HOURS} hours'
+    OR (c.job_id IS NULL AND j.status = 'running'
+        AND j.started_at < clock_timestamp() - interval '1 second' * (s.timeout_seconds + {GRACE_SECONDS}))
 LIMIT %(limit)s
 """  # noqa: S608 (constants)
 # A claim that is marked ended is marked anew, so that it is looked at again a day later and not at once.

@@ -13,7 +13,8 @@ from tests.waiting import eventually
 JOB = """
 INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for, attempt,
     max_attempts, started_at, next_attempt_at)
-VALUES (%(schedule)s, 1, 1, 'health_check', 'schedule', %(status)s, date_trunc('minute', now()), %(attempt)s, 3,
+VALUES (%(schedule)s, 1, 1, 'health_check', 'schedule', %(status)s,
+    date_trunc('minute', now() - %(age)s::interval), %(attempt)s, 3,
     now() - interval '2 hours', now() + interval '1 hour')
 RETURNING id
 """
@@ -27,9 +28,11 @@ FROM jobs WHERE id = %(job)s
 LONG_AGO = "-infinity"
 
 
-def _job(ledger: Ledger, status: str = "running", attempt: int = 1, **schedule: Any) -> tuple[int, int]:
+def _job(
+    ledger: Ledger, status: str = "running", attempt: int = 1, age: str = "0 s", **schedule: Any
+) -> tuple[int, int]:
     made = ledger.schedule(**{"due": None, "cron_expression": "0 * * * *", **schedule})
-    return made, int(ledger.one(JOB, {"schedule": made, "status": status, "attempt": attempt}))
+    return made, int(ledger.one(JOB, {"schedule": made, "status": status, "attempt": attempt, "age": age}))
 
 
 def _claim(
@@ -56,7 +59,7 @@ def test_an_end_that_was_lost_is_told_again(ledger: Ledger, dispatchers: Dispatc
     _claim(ledger, lost, ended=LONG_AGO)
     _, again = _job(ledger)
     _claim(ledger, again, ended=LONG_AGO, retry=True)
-    _, blocked = _job(ledger, "queued")
+    _, blocked = _job(ledger, "queued", age="25 hours")
     _claim(ledger, blocked, ended=LONG_AGO, begun=False, worker="cancelled:somebody")
     _, fresh = _job(ledger)
     _claim(ledger, fresh, ended="now")  # health may just be behind
