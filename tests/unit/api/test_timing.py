@@ -15,7 +15,16 @@ from shared.domain.schedule import TIMING_FIELDS
 WRONG = {"cron_expression": "0 2 * *", "timezone": "Mars/Olympus", "jitter_seconds": -1}
 # Samples rather than strategies: Hypothesis takes seconds to prepare those of all texts on a busy machine.
 ODD = (None, True, 0, -1, 60, 60.0, 0.5, 10**12, "", "x", "é", "cron", "once", "interval", "UTC", "* * * * *", "skip")
-ODD_TOO = ("2026-01-01T00:00:00Z", "2026-01-01", "x" * 2_000, [], [1], {}, {"a": None}, float("inf"))
+ODD_TOO: tuple[object, ...] = (
+    "2026-01-01T00:00:00Z",
+    "2026-01-01",
+    "x" * 2_000,
+    [],
+    [1],
+    {},
+    {"a": None},
+    float("inf"),
+)
 ANYTHING = st.sampled_from([*ODD, *ODD_TOO])
 
 
@@ -41,7 +50,8 @@ def test_a_change_is_judged_by_what_it_sends() -> None:
 
 def test_other_bodies_carry_no_timing() -> None:
     assert wrong_timing(ScheduleExecute, {"timezone": "Mars/Olympus"}, ()) == []
-    for document in (None, [], "text", 5):
+    documents: tuple[object, ...] = (None, [], "text", 5)
+    for document in documents:
         assert wrong_timing(ScheduleCreate, document, ["body"]) == []
     assert wrong_timing(None, WRONG, ()) == []
 
