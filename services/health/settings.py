@@ -16,7 +16,7 @@ class Settings(SharedSettings):
         default=6.0, ge=1.0, le=10.0, description="Partitions of a killed replica move after this."
     )
     record_batch_size: int = Field(default=1_000, ge=1, le=10_000, description="Events recorded in one transaction.")
-    record_lanes: int = Field(default=3, ge=1, le=8, description="Transactions at the same time, of other partitions.")
+    record_lanes: int = Field(default=2, ge=1, le=8, description="Transactions at the same time, of other partitions.")
     commit_interval_seconds: float = Field(default=1.0, gt=0, le=10, description="How often offsets are committed.")
     monitor_interval_seconds: float = Field(
         default=300.0, ge=0.2, description="How often monitor_schedule_health runs."
