@@ -64,9 +64,10 @@ def catch_up(
 ) -> CatchUp:
     """Decide about every occurrence from `first_due` (stored, unclaimed, not after now) to now.
 
-    An occurrence later than `window` (inclusive) never runs. `latest` runs the most recent one; `all` runs every one,
-    `max_jobs` a call; `none` runs the most recent one if it is at most `grace` plus the jitter late. `delay` gives an
-    occurrence's jitter (from it and its following one): an occurrence still held back by it is not due yet.
+    An occurrence later than `window` (inclusive) never runs. A window of nothing makes up for nothing; what is on time
+    (GRACE) runs all the same, every claim being some milliseconds late. `latest` runs the most recent one; `all` runs
+    every one, `max_jobs` a call; `none` runs the most recent one if it is at most `grace` plus the jitter late. `delay`
+    gives an occurrence's jitter (from it and its following one): one that is still held back by it is not due yet.
     """
     following = next_after(recurrence, first_due)
     if following is None or following > now:
@@ -74,6 +75,7 @@ def catch_up(
     else:
         last = _last_due(recurrence, first_due, now, delay)
         following = next_after(recurrence, last)
+    window = window or GRACE
     latest_by = timedelta(seconds=recurrence.jitter_seconds) + (min(grace, window) if policy == "none" else window)
     oldest = now - latest_by
     if last < oldest:

@@ -25,6 +25,7 @@ GRACE = timedelta(seconds=60)
 def walk(recurrence, first_due, now, policy, window, max_jobs):
     """What catch_up promises, by walking every due occurrence."""
     due = list(occurrences(recurrence, first_due, now))
+    window = window or GRACE
     fresh = [one for one in due if now - one <= (min(GRACE, window) if policy == "none" else window)]
     if policy == "all":
         run = fresh[:max_jobs]
@@ -106,6 +107,15 @@ def test_none_allows_a_grace():
     assert catch_up(daily, midnight, midnight + GRACE, CatchupPolicy.NONE, DAY).run == (midnight,)
     late = catch_up(daily, midnight, midnight + GRACE + timedelta(seconds=1), CatchupPolicy.NONE, DAY)
     assert late == CatchUp((), (SkipRange(midnight, midnight, 1),), midnight + DAY)
+
+
+@pytest.mark.parametrize("policy", list(CatchupPolicy))
+def test_a_window_of_nothing_leaves_what_is_on_time(policy):
+    minutely = Recurrence.build(frequency="cron", cron_expression="* * * * *")
+    on_time = catch_up(minutely, NOON, NOON + timedelta(milliseconds=3), policy, timedelta())
+    assert on_time == CatchUp((NOON,), (), NOON + MINUTE)
+    late = catch_up(minutely, NOON - HOUR, NOON + timedelta(seconds=30), policy, timedelta())
+    assert late == CatchUp((NOON,), (SkipRange(NOON - HOUR, NOON - MINUTE, 60),), NOON + MINUTE)
 
 
 def test_what_is_older_than_the_window_never_runs():
