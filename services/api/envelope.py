@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.api.pages import POLICY
 from services.api.problems import Problem, respond, unavailable
 from shared import clock
 from shared.telemetry.logging import get_logger
@@ -30,7 +31,7 @@ _SECURITY = (
 _LONGEST_PATH = 1_000
 _STORED = "/api/"
 """What is under it needs PostgreSQL."""
-_DOCS = frozenset({"/docs", "/redoc"})
+_OF_DOCS = (*_SECURITY[:-1], (b"content-security-policy", POLICY.encode()))
 log = get_logger(__name__)
 
 
@@ -65,7 +66,7 @@ class Envelope:
         request_id = _request_id(headers.get(b"x-request-id", b""))
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
-        security = _SECURITY[:-1] if scope["path"] in _DOCS else _SECURITY
+        security = _OF_DOCS if scope["path"] == "/docs" else _SECURITY
 
         async def answer(message: Message) -> None:
             nonlocal status

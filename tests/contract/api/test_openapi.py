@@ -14,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from services.api import openapi
+from services.api.pages import render
 from tests.integration.api.support import running_api
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.COMMITTED.read_text(encoding="utf-8"))
@@ -75,6 +76,14 @@ def test_every_error_has_an_example_of_its_status() -> None:
                 example = response["content"]["application/problem+json"]["example"]
                 assert str(example["status"]) == status
                 assert not list(Draft202012Validator(problem).iter_errors(example))
+
+
+def test_the_page_for_people_names_everything_and_needs_nothing_from_elsewhere() -> None:
+    page = render(DOCUMENT)
+    for _, _, operation in OPERATIONS:
+        assert f'id="{operation["operationId"]}"' in page
+    assert "<script" not in page
+    assert all(link.startswith(("#", "/")) for link in re.findall(r"(?:src|href)=[\"']([^\"']*)", page))
 
 
 def test_names_are_a_strangers() -> None:
