@@ -38,7 +38,8 @@ class Principal:
         """The projects a list covers when it asks for one, or for all (None) of those in sight; None: no bound."""
         if project_id is None:
             return self.project_ids
-        return (project_id,) if self.sees(project_id) else ()
+        # Ids begin at 1: counts (schedule_counts, job_counts, audit_counts) keep those of all projects under 0.
+        return (project_id,) if project_id > 0 and self.sees(project_id) else ()
 
 
 ANYBODY = Principal("anonymous", Role.ADMIN)

@@ -71,5 +71,5 @@ class TokenReader:
         if claim == "*":
             return None
         if isinstance(claim, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in claim):
-            return tuple(claim)
+            return tuple(one for one in claim if one > 0)
         return ()

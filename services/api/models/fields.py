@@ -48,7 +48,7 @@ def _instant(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        found = datetime.fromisoformat(value)
+        found = datetime.fromisoformat(value.upper())  # t and z count, too
     except ValueError as error:
         raise ValueError("an instant such as 2025-11-01T00:00:00Z is needed") from error
     if found.tzinfo is None or "T" not in value.upper().replace(" ", "T"):

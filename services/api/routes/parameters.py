@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Header, Path, Query, Request
 
 from services.api.models.fields import INT8
-from services.api.problems import Problem
+from services.api.problems import Problem, field_error, invalid
 
 MOST_ITEMS = 100
 
@@ -34,9 +34,12 @@ _MOST_TAGS = 10
 
 def tag_filters(request: Request) -> Mapping[str, str]:
     """The `tags.<name>=<value>` parameters."""
-    found = {
-        name.removeprefix("tags."): value for name, value in request.query_params.items() if name.startswith("tags.")
-    }
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if not name.startswith("tags."):
+            continue
+        if found.setdefault(name.removeprefix("tags."), value) != value:
+            raise invalid([field_error(name, "a tag has one value: two of them fit nothing", value)])
     if len(found) > _MOST_TAGS:
         raise Problem(422, f"At most {_MOST_TAGS} tags can be filtered by.")
     return found

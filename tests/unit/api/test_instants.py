@@ -21,3 +21,4 @@ def test_the_remedy_for_a_missing_offset_is_one(said: str, meant: str) -> None:
     with pytest.raises(ValidationError, match=f"or Z: {meant}"):
         instants.validate_python(said)
     assert instants.validate_python(meant) == datetime.fromisoformat(meant).astimezone(UTC)
+    assert instants.validate_python(meant.lower()) == instants.validate_python(meant)  # as RFC 3339 allows
