@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
@@ -36,12 +37,18 @@ class Caller:
     @property
     def actor(self) -> Actor:
         """Who the change event and the audit log name."""
-        return Actor(name=self.principal.name, address=self.address)
+        identity = self.principal.identity
+        own = identity if identity and identity != self.principal.name else None
+        return Actor(name=self.principal.name, address=self.address, identity=own)
 
     def read(self, work: Callable[[Connection], Response]) -> Response:
         """Answer from what is stored."""
         with self.context.database.statements() as connection:
             return work(connection)
+
+    def about(self, schedule_id: int | None) -> None:
+        """Name the schedule in the access log's line, where the path does not."""
+        self.request.state.schedule_id = schedule_id
 
     def in_sight(self, schedule_id: int) -> StoredSchedule:
         """A schedule the caller may see. Raises Problem 404."""
@@ -109,23 +116,35 @@ def _credential(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
+def _limit(context: Context, caller: str) -> None:
+    """Count a request. Raises Problem 429 beyond the limit."""
+    wait = context.limiter.wait_seconds(caller)
+    if wait > 0:
+        REFUSED.labels("rate").inc()
+        raise Problem(429, "Too many requests.", headers={"Retry-After": str(int(wait) + 1)})
+
+
 def _require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
     async def caller(request: Request) -> Caller:
         context: Context = request.app.state.context
         credential = _credential(request)
         principal = context.authenticator.remembered(credential)
-        if principal is None:
-            principal = await run_in_threadpool(context.authenticator.identify, credential)
         address = request.client.host if request.client else None
-        wait = context.limiter.wait_seconds(principal.identity or address or "")
-        if wait > 0:
-            REFUSED.labels("rate").inc()
-            raise Problem(429, "Too many requests.", headers={"Retry-After": str(int(wait) + 1)})
+        if principal is None:
+            try:
+                principal = await run_in_threadpool(context.authenticator.identify, credential)
+            except Problem as problem:
+                # Wrong credentials count for their address, good ones never do: nobody is locked out by a neighbour.
+                if problem.status == HTTPStatus.UNAUTHORIZED:
+                    _limit(context, address or "")
+                raise
+        _limit(context, principal.identity or address or "")
         request.state.actor = principal.name
         if principal.role < role:
             REFUSED.labels("role").inc()
             raise Problem(403, f"This needs the role {role.name.lower()}; yours is {principal.role.name.lower()}.")
-        return Caller(context, principal, address, request)
+        found = request.state.caller = Caller(context, principal, address, request)
+        return found
 
     return caller
 

@@ -12,7 +12,16 @@ from typing import Any
 from services.health.judging import Judgement, Verdict, aware, judge
 from shared.domain.job import ENDED, JobStatus
 from shared.events.envelope import Event
-from shared.events.types import RunEnded, RunEvent, RunFailed, RunRequested, RunStarted, ScheduleChange
+from shared.events.types import (
+    Actor,
+    ObjectChanged,
+    RunEnded,
+    RunEvent,
+    RunFailed,
+    RunRequested,
+    RunStarted,
+    ScheduleChange,
+)
 from shared.kafka.consumer import Record
 from shared.storage.audit import Entry
 from shared.storage.outcomes import JobRow, Outcome
@@ -71,6 +80,10 @@ class Batch:
             elif isinstance(data, RunRequested):
                 seen.add(event.id)
                 self._entries.append(_request(record, event, data))
+                self._note(event, Verdict.APPLIED)
+            elif isinstance(data, ObjectChanged):
+                seen.add(event.id)
+                self._entries.append(_object(record, event, data))
                 self._note(event, Verdict.APPLIED)
 
     def outcomes(self) -> list[Outcome]:
@@ -195,8 +208,29 @@ def _change(record: Record, event: Event, data: ScheduleChange) -> Entry:
         address=data.actor.address,
         project_id=data.project_id,
         schedule_id=data.schedule_id,
-        detail={"version": data.version, "before": data.before, "after": data.after},
+        detail={"version": data.version, "before": data.before, "after": data.after, **_identity(data.actor)},
     )
+
+
+def _object(record: Record, event: Event, data: ObjectChanged) -> Entry:
+    detail: dict[str, Any] = {"id": data.object_id, "name": data.name, "before": data.before, "after": data.after}
+    if data.secret_changed:
+        detail["secret_changed"] = True
+    return Entry(
+        chain=_chain(record),
+        event_id=event.id,
+        at=event.time,
+        action=f"{data.kind}.{data.change}",
+        actor=data.actor.name,
+        address=data.actor.address,
+        project_id=data.project_id,
+        detail=detail | _identity(data.actor),
+    )
+
+
+def _identity(actor: Actor) -> dict[str, str]:
+    """What tells callers of one name apart, where the name does not."""
+    return {} if actor.identity is None else {"identity": actor.identity}
 
 
 def _request(record: Record, event: Event, data: RunRequested) -> Entry:
@@ -205,6 +239,7 @@ def _request(record: Record, event: Event, data: RunRequested) -> Entry:
         detail["forced"] = data.forced
     elif data.retry_of is not None:
         detail["retry_of"] = data.retry_of
+    detail |= _identity(data.actor)
     return Entry(
         chain=_chain(record),
         event_id=event.id,

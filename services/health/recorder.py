@@ -15,8 +15,8 @@ from opentelemetry.trace import SpanKind
 from services.health.batch import Batch
 from shared import clock
 from shared.events.envelope import Event, UnreadableEvent, decode
-from shared.events.topics import RUNS_REQUESTS, RUNS_RESULTS, SCHEDULES
-from shared.events.types import EventData, RunEnded, RunEvent, RunRequested, RunStarted, ScheduleChange
+from shared.events.topics import OBJECTS, RUNS_REQUESTS, RUNS_RESULTS, SCHEDULES
+from shared.events.types import EventData, ObjectChanged, RunEnded, RunEvent, RunRequested, RunStarted, ScheduleChange
 from shared.kafka.consumer import Record
 from shared.kafka.dead_letters import UnreadableLimit
 from shared.storage import audit, outcomes, statistics
@@ -31,6 +31,7 @@ log = get_logger(__name__)
 _BELONGS: dict[str, type[EventData] | tuple[type[EventData], ...]] = {
     SCHEDULES.name: ScheduleChange,
     RUNS_REQUESTS.name: RunRequested,
+    OBJECTS.name: ObjectChanged,
     RUNS_RESULTS.name: (RunStarted, RunEnded),
 }
 
@@ -56,7 +57,7 @@ PutAside = Callable[[Sequence[tuple[Record, str]]], None]
 
 
 class Recorder:
-    """Turns records of `runs.results`, `runs.requests` and `schedules` into rows."""
+    """Turns records of `runs.results`, `runs.requests`, `objects` and `schedules` into rows."""
 
     def __init__(
         self,

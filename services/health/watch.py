@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from services.health.conditions import Conditions
 from shared import clock
-from shared.events.topics import RUNS_REQUESTS, RUNS_RESULTS, SCHEDULES
+from shared.events.topics import OBJECTS, RUNS_REQUESTS, RUNS_RESULTS, SCHEDULES
 from shared.kafka.lag import BrokerUnavailable, LagReader, Standing
 from shared.process import Process
 from shared.telemetry import metrics
@@ -17,7 +17,7 @@ from shared.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
-TOPICS = (RUNS_RESULTS.name, RUNS_REQUESTS.name, SCHEDULES.name)
+TOPICS = (RUNS_RESULTS.name, RUNS_REQUESTS.name, OBJECTS.name, SCHEDULES.name)
 """What this service consumes, without prefix."""
 
 

@@ -18,6 +18,7 @@ CARRIES: dict[str, tuple[str, ...]] = {
     topics.SCHEDULES.name: ("created", "updated", "enabled", "disabled", "deleted"),
     topics.RUNS_RESULTS.name: ("started", "succeeded", "failed", "cancelled"),
     topics.RUNS_REQUESTS.name: ("requested",),
+    topics.OBJECTS.name: ("changed",),
     topics.RUNS_CONTROL.name: ("cancel",),
     topics.HEALTH_ALERTS.name: ("opened", "resolved"),
 }
@@ -25,6 +26,7 @@ _FAMILY = {
     topics.SCHEDULES.name: "commandcenter.schedule",
     topics.RUNS_RESULTS.name: "commandcenter.run",
     topics.RUNS_REQUESTS.name: "commandcenter.run",
+    topics.OBJECTS.name: "commandcenter.object",
     topics.RUNS_CONTROL.name: "commandcenter.run",
     topics.HEALTH_ALERTS.name: "commandcenter.health.issue",
 }

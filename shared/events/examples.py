@@ -130,6 +130,22 @@ _EVENTS = (
             forced=True,
         ),
     ),
+    Event(
+        "object-key-3-rotated-1760328000000000",
+        "/commandcenter/api",
+        _AT,
+        types.ObjectChanged(
+            kind="key",
+            object_id=3,
+            name="ci",
+            change="rotated",
+            project_id=None,
+            actor=types.Actor(name="key:ops", address="192.0.2.7", identity="key:1"),
+            before={"name": "ci", "role": "operator", "project_ids": [1], "prefix": "0123456789ab"},
+            after={"name": "ci", "role": "operator", "project_ids": [1], "prefix": "ba9876543210"},
+            secret_changed=True,
+        ),
+    ),
     Event("issue-opened-1", "/commandcenter/health", _AT, types.HealthIssueOpened(**_ISSUE), schedule_id=123),
     Event(
         "issue-resolved-1",

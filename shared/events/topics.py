@@ -58,6 +58,14 @@ RUNS_REQUESTS = Topic(
     retention=timedelta(days=7),
     description="What somebody asked for by hand: to execute a schedule, to retry or cancel a job. For the audit log.",
 )
+OBJECTS = Topic(
+    "objects",
+    producers=("api (outbox)",),
+    consumers=("health", "third parties"),
+    retention=timedelta(days=7),
+    key="kind and id of the object",
+    description="Every change of a project, repository, webhook, task type or API key. For the audit log.",
+)
 RUNS_CONTROL = Topic(
     "runs.control",
     producers=("api (outbox)", "dispatcher"),
@@ -81,7 +89,7 @@ HEALTH_ALERTS = Topic(
     description="Issues opened and resolved.",
 )
 
-FIXED = (SCHEDULES, RUNS_RESULTS, RUNS_REQUESTS, RUNS_CONTROL, RUNS_DEAD, HEALTH_ALERTS)
+FIXED = (SCHEDULES, RUNS_RESULTS, RUNS_REQUESTS, OBJECTS, RUNS_CONTROL, RUNS_DEAD, HEALTH_ALERTS)
 
 
 def runs_due(task_type: str) -> Topic:

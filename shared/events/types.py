@@ -23,6 +23,9 @@ class Actor(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
     name: str
     address: str | None = None
+    identity: str | None = Field(
+        default=None, description="Tells callers of one name apart, such as key:3; null where the name is theirs alone."
+    )
 
 
 class ScheduleChange(EventData):
@@ -160,6 +163,21 @@ class RunRequested(EventData):
     retry_of: int | None = Field(default=None, description="The job whose work a retry runs again.")
 
 
+class ObjectChanged(EventData):
+    """What schedules point at, or who may come in, was changed. Secrets are never in it."""
+
+    TYPE: ClassVar[str] = "commandcenter.object.changed.v1"
+    kind: Literal["project", "repository", "webhook", "task_type", "key"]
+    object_id: int | None = Field(description="Null for a task type: its name is its id.")
+    name: str
+    change: Literal["created", "updated", "deleted", "rotated", "revoked"]
+    project_id: int | None = Field(description="Null for what is everybody's: task types and keys.")
+    actor: Actor
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    secret_changed: bool = False
+
+
 class HealthIssue(EventData):
     """Something is wrong with a schedule (schedule_id set) or with the system (null)."""
 
@@ -197,6 +215,7 @@ EVENT_TYPES: dict[str, type[EventData]] = {
         RunCancelled,
         RunCancel,
         RunRequested,
+        ObjectChanged,
         HealthIssueOpened,
         HealthIssueResolved,
     )

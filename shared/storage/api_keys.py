@@ -18,6 +18,7 @@ _ANY_USABLE = text(
 _LIST = text(f"SELECT {_COLUMNS} FROM api_keys ORDER BY id LIMIT :limit OFFSET :offset")  # noqa: S608
 _COUNT = text("SELECT count(*) FROM api_keys")
 _GET = text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id")  # noqa: S608
+_LOCK = text(f"{_GET.text} FOR UPDATE")
 _INSERT = text(
     f"INSERT INTO api_keys (name, prefix, digest, role, project_ids, created_by, expires_at)"  # noqa: S608
     f" VALUES (:name, :prefix, :digest, :role, CAST(:project_ids AS bigint[]), :created_by, :expires_at)"
@@ -27,7 +28,7 @@ _ROTATE = text(
     f"UPDATE api_keys SET prefix = :prefix, digest = :digest, last_used_at = NULL"  # noqa: S608
     f" WHERE id = :id AND revoked_at IS NULL RETURNING {_COLUMNS}"
 )
-_REVOKE = text("UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL RETURNING id")
+_REVOKE = text("UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL")
 
 
 def use(connection: Connection, prefix: str) -> Row[Any] | None:
@@ -40,9 +41,9 @@ def any_usable(connection: Connection) -> bool:
     return bool(connection.scalar(_ANY_USABLE))
 
 
-def get(connection: Connection, key_id: int) -> Row[Any] | None:
+def get(connection: Connection, key_id: int, *, lock: bool = False) -> Row[Any] | None:
     """A key by id, revoked ones too."""
-    return connection.execute(_GET, {"id": key_id}).one_or_none()
+    return connection.execute(_LOCK if lock else _GET, {"id": key_id}).one_or_none()
 
 
 def list_page(connection: Connection, page: int, page_size: int) -> tuple[Sequence[Row[Any]], int]:
@@ -75,11 +76,11 @@ def insert(
     return connection.execute(_INSERT, values).one()
 
 
-def rotate(connection: Connection, key_id: int, prefix: str, digest: bytes) -> Row[Any] | None:
-    """Give a key a new secret; the old one ends at once. None when it is revoked or not there."""
-    return connection.execute(_ROTATE, {"id": key_id, "prefix": prefix, "digest": digest}).one_or_none()
+def rotate(connection: Connection, key_id: int, prefix: str, digest: bytes) -> Row[Any]:
+    """Give a locked key that counts a new secret; the old one ends at once."""
+    return connection.execute(_ROTATE, {"id": key_id, "prefix": prefix, "digest": digest}).one()
 
 
-def revoke(connection: Connection, key_id: int) -> bool:
-    """End a key for good; False when it has ended already or is not there."""
-    return connection.execute(_REVOKE, {"id": key_id}).one_or_none() is not None
+def revoke(connection: Connection, key_id: int) -> None:
+    """End a locked key for good."""
+    connection.execute(_REVOKE, {"id": key_id})

@@ -6,6 +6,7 @@ removes. One row may hold many messages. It is a queue emptied by acknowledgemen
 
 import base64
 from collections.abc import Sequence
+from datetime import datetime
 
 import orjson
 from sqlalchemy import Connection, text
@@ -18,6 +19,7 @@ DUE_CHANNEL = "commandcenter_due"
 MOST_A_ROW = 1_000
 
 _ADD = text("INSERT INTO outbox (message_count, messages) VALUES (:count, :messages)")
+_NOW = text("SELECT clock_timestamp()")
 _NOTIFY = text("SELECT pg_notify(:channel, '')")
 
 
@@ -59,6 +61,12 @@ def _base64(raw: bytes | None) -> str | None:
 def add_encoded(connection: Connection, count: int, messages: str) -> None:
     """The same for a batch that is already the JSON array of {topic, key, headers, value}."""
     connection.execute(_ADD, {"count": count, "messages": messages})
+
+
+def now(connection: Connection) -> datetime:
+    """The database's time, for events that no row's lock has given one."""
+    found: datetime = connection.execute(_NOW).scalar_one()
+    return found
 
 
 def notify(connection: Connection, channel: str) -> None:

@@ -30,6 +30,7 @@ class Authenticator:
         self._database = database
         self._tokens = TokenReader(settings) if settings.oidc_issuer else None
         self._remembered: dict[str, tuple[float, Principal]] = {}
+        self._forgotten = 0
         self._lock = threading.Lock()
 
     def remembered(self, credential: str | None) -> Principal | None:
@@ -51,6 +52,7 @@ class Authenticator:
         if self._admin_key is not None and hmac.compare_digest(credential.encode(), self._admin_key.encode()):
             return Principal("admin-key", Role.ADMIN, None, "admin-key")
         parts = keys.split(credential)
+        forgotten = self._forgotten
         if parts is not None:
             principal = self._by_key(*parts)
         elif self._tokens is not None:
@@ -67,12 +69,14 @@ class Authenticator:
         with self._lock:
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[credential] = (clock.monotonic() + KEY_SECONDS, principal)
+            if forgotten == self._forgotten:  # else it may have been looked up before it was revoked
+                self._remembered[credential] = (clock.monotonic() + KEY_SECONDS, principal)
         return principal
 
     def forget(self) -> None:
         """Look every key up again: one has been revoked or rotated here."""
         with self._lock:
+            self._forgotten += 1
             self._remembered.clear()
 
     def _by_key(self, prefix: str, secret: str) -> Principal:

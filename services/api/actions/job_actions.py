@@ -18,6 +18,7 @@ def cancel(connection: Connection, job_id: int, caller: Caller) -> Answer:
     seen = job_queries.get(connection, job_id)
     if seen is None or not caller.principal.sees(seen.project_id):
         raise not_found("job", job_id)
+    caller.about(seen.schedule_id)
     now = schedules.lock_timer(connection, seen.schedule_id)  # lock order: the timer first
     job = job_queries.lock(connection, job_id, seen.scheduled_for)
     if job is None or now is None:
@@ -47,6 +48,7 @@ def retry(connection: Connection, job_id: int, caller: Caller) -> Answer:
     job = job_queries.get(connection, job_id)
     if job is None or not caller.principal.sees(job.project_id):
         raise not_found("job", job_id)
+    caller.about(job.schedule_id)
     if job.status not in _AGAIN:
         raise Problem(409, f"Job {job_id} has not ended: it is {job.status}.")
     now = schedules.lock_timer(connection, job.schedule_id)

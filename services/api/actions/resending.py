@@ -12,7 +12,7 @@ from services.api.caller import Caller
 from services.api.problems import Problem, not_found
 from shared.domain.job import OPEN
 from shared.events.envelope import UnreadableEvent, decode
-from shared.events.topics import RUNS_CONTROL, RUNS_RESULTS, SCHEDULES, TASK_TYPE_NAME
+from shared.events.topics import OBJECTS, RUNS_CONTROL, RUNS_REQUESTS, RUNS_RESULTS, SCHEDULES, TASK_TYPE_NAME
 from shared.events.types import RunDue
 from shared.storage import dead_letters, job_queries, jobs, outbox, schedules
 from shared.storage.database import Connection
@@ -81,7 +81,7 @@ def _topic(connection: Connection, row: Any, headers: dead_letters.Headers) -> s
     topic: str = row.topic or ""
     if row.truncated:
         raise Problem(409, "Only a part of this message was kept: it cannot be sent again.")
-    if topic in {RUNS_RESULTS.name, RUNS_CONTROL.name}:
+    if topic in {RUNS_RESULTS.name, RUNS_CONTROL.name, RUNS_REQUESTS.name, OBJECTS.name}:
         return topic
     if topic.startswith("runs.due.") and TASK_TYPE_NAME.fullmatch(topic.removeprefix("runs.due.")):
         return topic

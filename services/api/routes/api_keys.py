@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from services.api.access import keys
+from services.api.actions import objects
 from services.api.answers import Answer, page_of, reply
 from services.api.caller import Admin, Caller
 from services.api.models.objects import KeyCreate, KeyCreated, KeyList, KeyShape, shown_row
@@ -42,6 +43,7 @@ def create_key(body: KeyCreate, caller: Admin, idempotency_key: IdempotencyKey =
         )
         log = (f"Made key {row.id} ({row.name}) with the role {row.role}", {"action": "key.created"})
         headers = {"Location": f"/api/v1/keys/{row.id}"}
+        objects.note(connection, caller, "key", "created", after=shown_row(row._mapping))
         return Answer(201, {**shown_row(row._mapping), "key": made.text}, headers, log)
 
     return caller.write(work)
@@ -88,11 +90,14 @@ def rotate_key(key_id: ObjectId, caller: Admin, idempotency_key: IdempotencyKey 
     made = keys.generate()
 
     def work(connection: Connection) -> Answer:
-        row = api_keys.rotate(connection, key_id, made.prefix, made.digest)
-        if row is None:
+        before = api_keys.get(connection, key_id, lock=True)
+        if before is None or before.revoked_at is not None:
             raise not_found("key", key_id)
+        row = api_keys.rotate(connection, key_id, made.prefix, made.digest)
+        shown, old = shown_row(row._mapping), shown_row(before._mapping)
+        objects.note(connection, caller, "key", "rotated", before=old, after=shown, secret_changed=True)
         log = (f"Rotated key {key_id}", {"action": "key.rotated"})
-        return Answer(200, {**shown_row(row._mapping), "key": made.text}, log=log)
+        return Answer(200, {**shown, "key": made.text}, log=log)
 
     response = caller.write(work)
     caller.context.authenticator.forget()
@@ -107,8 +112,11 @@ def revoke_key(key_id: ObjectId, caller: Admin) -> Response:
     _over_all(caller)
 
     def work(connection: Connection) -> Answer:
-        if not api_keys.revoke(connection, key_id):
+        row = api_keys.get(connection, key_id, lock=True)
+        if row is None or row.revoked_at is not None:
             raise not_found("key", key_id)
+        api_keys.revoke(connection, key_id)
+        objects.note(connection, caller, "key", "revoked", before=shown_row(row._mapping))
         return Answer(204, log=(f"Revoked key {key_id}", {"action": "key.revoked"}))
 
     response = caller.write(work)

@@ -58,6 +58,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (one query parameter each)
         if not tagged.isdecimal() or int(tagged) > INT8 or (schedule_id is not None and int(tagged) != schedule_id):
             raise invalid([field_error("tags.schedule_id", "one schedule's id is needed", tagged)])
         schedule_id = int(tagged)
+    caller.about(schedule_id)
     if schedule_id is None and since is None and until is None:
         since = clock.now() - _DAYS
     wanted = JobFilter(
@@ -79,6 +80,7 @@ def get_job(job_id: ObjectId, caller: Viewer) -> Response:
         row = job_queries.get(connection, job_id)
         if row is None or not caller.principal.sees(row.project_id):
             raise not_found("job", job_id)
+        caller.about(row.schedule_id)
         return reply(shown_job(row))
 
     return caller.read(work)
@@ -103,6 +105,7 @@ def get_artifact(job_id: ObjectId, name: str, caller: Viewer) -> Response:
         row = job_queries.get(connection, job_id)
     if row is None or not caller.principal.sees(row.project_id):
         raise not_found("job", job_id)
+    caller.about(row.schedule_id)
     listed = next((one for one in row.artifacts or () if one["name"] == name), None)
     if listed is None:
         raise not_found("artifact", name[:100])

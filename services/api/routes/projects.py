@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from services.api.actions import objects
 from services.api.answers import Answer, etag, page_of, reply
 from services.api.caller import Admin, Caller, Viewer
 from services.api.models.objects import ProjectCreate, ProjectList, ProjectShape, ProjectUpdate, shown_row
@@ -33,6 +34,7 @@ def create_project(body: ProjectCreate, caller: Admin, idempotency_key: Idempote
         row = projects.insert(connection, body.model_dump())
         log = (f"Created project {row.id} ({row.name})", {"action": "project.created", "project_id": row.id})
         headers = {"Location": f"/api/v1/projects/{row.id}", **etag(row.version)}
+        objects.note(connection, caller, "project", "created", after=shown_row(row._mapping))
         return Answer(201, shown_row(row._mapping), headers, log)
 
     return caller.write(work)
@@ -88,7 +90,9 @@ def update_project(project_id: ObjectId, body: ProjectUpdate, caller: Admin, if_
             sent["weight"] = 1
         values = dict(row._mapping) | sent
         if values != dict(row._mapping):
+            before = shown_row(row._mapping)
             row = projects.update(connection, project_id, values)
+            objects.note(connection, caller, "project", "updated", before=before, after=shown_row(row._mapping))
         return Answer(200, shown_row(row._mapping), etag(row.version))
 
     return caller.write(work)

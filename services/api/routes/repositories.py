@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
-from services.api.actions.addresses import repository_problem
+from services.api.actions import objects, targets
 from services.api.answers import Answer, etag, page_of, reply
-from services.api.caller import Caller, Operator, Viewer
+from services.api.caller import Operator, Viewer
 from services.api.models.objects import (
     RepositoryCreate,
     RepositoryList,
@@ -13,11 +13,11 @@ from services.api.models.objects import (
     shown_row,
 )
 from services.api.preconditions import check_version
-from services.api.problems import field_error, invalid, not_found
+from services.api.problems import invalid, not_found
 from services.api.routes.documented import WRITES, errors
 from services.api.routes.parameters import IdempotencyKey, IfMatch, ObjectId, PageNumber, PageSize, ProjectFilter
 from services.api.routing import JsonRoute
-from shared.storage import projects, repositories
+from shared.storage import repositories
 from shared.storage.database import Connection
 
 router = APIRouter(prefix="/api/v1/repositories", tags=["repositories"], route_class=JsonRoute)
@@ -35,14 +35,14 @@ def create_repository(body: RepositoryCreate, caller: Operator, idempotency_key:
     """By https, ssh or git@host:path; by a local path where a setting allows it."""
 
     def work(connection: Connection) -> Answer:
-        errors_found = _wrong(body.url, body.default_branch, caller)
-        if not caller.principal.sees(body.project_id) or projects.get(connection, body.project_id) is None:
-            errors_found.append(field_error("project_id", f"there is no project {body.project_id}", body.project_id))
-        if errors_found:
-            raise invalid(errors_found)
+        wrong = targets.wrong_repository(body.url, body.default_branch, caller)
+        wrong += targets.unknown_project(connection, body.project_id, caller)
+        if wrong:
+            raise invalid(wrong)
         row = repositories.insert(connection, body.model_dump())
         log = (f"Registered repository {row.id} ({row.name})", {"action": "repository.created"})
         headers = {"Location": f"/api/v1/repositories/{row.id}", **etag(row.version)}
+        objects.note(connection, caller, "repository", "created", after=shown_row(row._mapping))
         return Answer(201, shown_row(row._mapping), headers, log)
 
     return caller.write(work)
@@ -102,11 +102,13 @@ def update_repository(
         check_version(caller.request, row.version)
         sent = body.model_dump(exclude_unset=True)
         values = {name: sent.get(name, row._mapping[name]) for name in ("name", "url", "default_branch")}
-        wrong = _wrong(values["url"], values["default_branch"], caller)
+        wrong = targets.wrong_repository(values["url"], values["default_branch"], caller)
         if wrong:
             raise invalid(wrong)
         if any(values[name] != row._mapping[name] for name in values):
+            before = shown_row(row._mapping)
             row = repositories.update(connection, repository_id, values)
+            objects.note(connection, caller, "repository", "updated", before=before, after=shown_row(row._mapping))
         return Answer(200, shown_row(row._mapping), etag(row.version))
 
     return caller.write(work)
@@ -128,17 +130,7 @@ def delete_repository(repository_id: ObjectId, caller: Operator, if_match: IfMat
             raise not_found("repository", repository_id)
         check_version(caller.request, row.version)
         repositories.delete(connection, repository_id)
+        objects.note(connection, caller, "repository", "deleted", before=shown_row(row._mapping))
         return Answer(204, log=(f"Deleted repository {repository_id}", {"action": "repository.deleted"}))
 
     return caller.write(work)
-
-
-def _wrong(url: str, branch: str | None, caller: Caller) -> list[dict[str, object]]:
-    """What is wrong with a URL and a branch's name."""
-    found = []
-    problem = repository_problem(url, caller.context.settings)
-    if problem is not None:
-        found.append(field_error("url", problem, url))
-    if branch is not None and (branch.startswith("-") or ".." in branch or not branch.isprintable() or " " in branch):
-        found.append(field_error("default_branch", "this is no branch name", branch))
-    return found

@@ -45,9 +45,7 @@ router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], route_class=J
     operation_id="createSchedule",
     summary="Create a schedule",
 )
-def create_schedule(
-    body: ScheduleCreate, caller: Operator, request: Request, idempotency_key: IdempotencyKey = None
-) -> Response:
+def create_schedule(body: ScheduleCreate, caller: Operator, idempotency_key: IdempotencyKey = None) -> Response:
     """Accepted means stored: its change event will be published, and it runs from its next occurrence on.
 
     A repository or webhook that does not exist is a warning; its jobs fail until it does.
@@ -57,7 +55,8 @@ def create_schedule(
         lambda connection: creation.create(connection, body, caller.principal, caller.actor, context.settings),
         writes_once=True,
     )
-    request.state.schedule_id = response.headers.get("location", "").rpartition("/")[2] or None
+    made = response.headers.get("location", "").rpartition("/")[2]
+    caller.about(int(made) if made else None)
     return response
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from services.api.actions import objects
 from services.api.actions.schema_rules import schema_problem
 from services.api.answers import Answer, page_of, reply
 from services.api.caller import Admin, Viewer
@@ -73,9 +74,15 @@ def register_task_type(body: TaskTypeCreate, caller: Admin, idempotency_key: Ide
         if row is None:
             raise Problem(409, f"There is a task type {body.name} already.")
         log = (f"Registered task type {row.name}", {"action": "task_type.registered"})
+        objects.note(connection, caller, "task_type", "created", after=_announced(row._mapping))
         return Answer(201, _shown(row._mapping), {"Location": f"/api/v1/task-types/{row.name}"}, log)
 
     return caller.write(work)
+
+
+def _announced(row: Any) -> dict[str, Any]:
+    """Without its schema: that never changes, and may be too large for an event."""
+    return {name: value for name, value in _shown(row).items() if name != "parameters_schema"}
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from services.api.actions.addresses import webhook_problem
+from services.api.actions import objects, targets
 from services.api.answers import Answer, etag, page_of, reply
 from services.api.caller import Caller, Operator, Viewer
 from services.api.models.objects import (
@@ -17,14 +17,14 @@ from services.api.models.objects import (
     shown_row,
 )
 from services.api.preconditions import check_version
-from services.api.problems import field_error, invalid, not_found
+from services.api.problems import invalid, not_found
 from services.api.routes.documented import WRITES, errors
 from services.api.routes.parameters import IdempotencyKey, IfMatch, ObjectId, PageNumber, PageSize, ProjectFilter
 from services.api.routing import JsonRoute
 from shared.secrets import SecretUnreadable
-from shared.storage import deliveries, projects, webhooks
+from shared.storage import deliveries, webhooks
 from shared.storage.database import Connection
-from shared.webhook_secrets import check_secret, new_secret, open_secrets, rotated, seal_secrets
+from shared.webhook_secrets import new_secret, open_secrets, rotated, seal_secrets
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
@@ -42,9 +42,8 @@ def create_webhook(body: WebhookCreate, caller: Operator, idempotency_key: Idemp
     made = None if body.secret else new_secret()
 
     def work(connection: Connection) -> Answer:
-        wrong = _wrong(body.url, body.secret, caller)
-        if not caller.principal.sees(body.project_id) or projects.get(connection, body.project_id) is None:
-            wrong.append(field_error("project_id", f"there is no project {body.project_id}", body.project_id))
+        wrong = targets.wrong_webhook(body.url, body.secret, caller)
+        wrong += targets.unknown_project(connection, body.project_id, caller)
         if wrong:
             raise invalid(wrong)
         values = body.model_dump(exclude={"secret"})
@@ -52,6 +51,7 @@ def create_webhook(body: WebhookCreate, caller: Operator, idempotency_key: Idemp
         row = webhooks.insert(connection, values)
         log = (f"Registered webhook {row.id} ({row.name})", {"action": "webhook.created"})
         headers = {"Location": f"/api/v1/webhooks/{row.id}", **etag(row.version)}
+        objects.note(connection, caller, "webhook", "created", after=_shown(row._mapping))
         return Answer(201, {**_shown(row._mapping), "secret": made}, headers, log)
 
     return caller.write(work)
@@ -105,7 +105,7 @@ def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, 
             raise not_found("webhook", webhook_id)
         check_version(caller.request, row.version)
         sent = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None}
-        wrong = _wrong(sent.get("url", row.url), sent.get("secret"), caller)
+        wrong = targets.wrong_webhook(sent.get("url", row.url), sent.get("secret"), caller)
         if wrong:
             raise invalid(wrong)
         kept = {name: sent.get(name, row._mapping[name]) for name in ("name", "url", "events", "enabled")}
@@ -116,6 +116,9 @@ def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, 
             secrets = rotated(_unseal(caller, row.project_id, sealed), sent["secret"])
             sealed = seal_secrets(caller.context.secrets, row.project_id, secrets)
         changed = webhooks.update(connection, webhook_id, kept | {"secrets_encrypted": sealed})
+        before, after = _shown(row._mapping), _shown(changed._mapping)
+        again = "secret" in sent
+        objects.note(connection, caller, "webhook", "updated", before=before, after=after, secret_changed=again)
         return Answer(200, _shown(changed._mapping), etag(changed.version))
 
     return caller.write(work)
@@ -137,6 +140,7 @@ def delete_webhook(webhook_id: ObjectId, caller: Operator, if_match: IfMatch = N
             raise not_found("webhook", webhook_id)
         check_version(caller.request, row.version)
         webhooks.delete(connection, webhook_id)
+        objects.note(connection, caller, "webhook", "deleted", before=_shown(row._mapping))
         return Answer(204, log=(f"Deleted webhook {webhook_id}", {"action": "webhook.deleted"}))
 
     return caller.write(work)
@@ -172,19 +176,6 @@ def _unseal(caller: Caller, project_id: int, sealed: bytes | None) -> list[str]:
         return open_secrets(caller.context.secrets, project_id, sealed)
     except SecretUnreadable:
         return []
-
-
-def _wrong(url: str, secret: str | None, caller: Caller) -> list[dict[str, Any]]:
-    found = []
-    problem = webhook_problem(url, caller.context.settings)
-    if problem is not None:
-        found.append(field_error("url", problem, url))
-    if secret is not None:
-        try:
-            check_secret(secret)
-        except ValueError as error:
-            found.append(field_error("secret", str(error)))
-    return found
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from services.health.recorder import Recorder, TooManyDead
 from shared.events.envelope import Event
-from shared.events.types import Actor, RunRequested, ScheduleCreated
+from shared.events.examples import EXAMPLES
+from shared.events.types import Actor, ObjectChanged, RunRequested, ScheduleCreated
 from shared.kafka.consumer import Record
 from shared.storage.audit_chain import BEGINNING, FIELDS, body, canonical, link
 from shared.storage.database import Database, DatabaseUnavailable
@@ -226,6 +227,21 @@ def test_what_was_asked_for_by_hand_is_audited_under_its_caller(recorder: Record
     assert rows("SELECT status FROM jobs") == [("queued",)]  # asking is no outcome
     assert verify_chains(rows) == 1
     recorder.record([record(asked, topic="runs.results")])  # whoever may answer runs cannot write who asked
+    assert "does not belong" in aside.letters[0][1]
+
+
+def test_changes_of_objects_are_audited(recorder: Recorder, rows: Rows, aside: Aside) -> None:
+    rotated = EXAMPLES[ObjectChanged.TYPE]
+    for _ in range(2):
+        recorder.record([record(rotated, topic="objects")])
+    ((action, actor, address, project_id, detail),) = rows(
+        "SELECT action, actor, address, project_id, detail FROM audit_log"
+    )
+    assert (action, actor, address, project_id) == ("key.rotated", "key:ops", "192.0.2.7", None)
+    assert (detail["identity"], detail["id"], detail["secret_changed"]) == ("key:1", 3, True)
+    assert detail["before"]["prefix"] != detail["after"]["prefix"]
+    assert verify_chains(rows) == 1
+    recorder.record([record(rotated, topic="runs.results")])
     assert "does not belong" in aside.letters[0][1]
 
 
