@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from services.api.actions.timing import wrong_timing
+from services.api.actions.beside import wrong_beside
 from services.api.problems import field_error, invalid, of_validation
 
 _SUSPECT = re.compile(rb"\\u0000|[0-9][eE]|[0-9]{19}")
@@ -84,6 +84,6 @@ class JsonRoute(APIRoute):
             except RequestValidationError as error:
                 found = of_validation(error).errors
                 refused = {str(one["field"]).partition(".")[0] for one in found}
-                raise invalid([*found, *wrong_timing(model, error.body, refused)]) from error
+                raise invalid([*found, *await wrong_beside(request, model, error.body, refused)]) from error
 
         return read

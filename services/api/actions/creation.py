@@ -5,12 +5,12 @@ from typing import Any
 from services.api.access.principal import Principal
 from services.api.actions import conflicts, parameters
 from services.api.actions.changes import change
-from services.api.actions.judging import judge, surroundings_of
+from services.api.actions.judging import judge, surroundings_of, warnings_of
 from services.api.answers import Answer, etag
 from services.api.models.schedules import ScheduleCreate, shown
-from services.api.problems import Problem, invalid, of_recurrence
+from services.api.problems import Problem
 from services.api.settings import Settings
-from shared.domain.recurrence import next_after, problem_if_past
+from shared.domain.recurrence import next_after
 from shared.domain.schedule import Definition, Timer, timer_at
 from shared.events.types import Actor, ScheduleCreated
 from shared.storage import schedules
@@ -25,21 +25,18 @@ def create(
     definition = Definition(**_values(body))
     around = surroundings_of(connection, definition, reserve=True)
     now = around.now
-    judged = judge(connection, definition, around, principal, settings, now)
-    past = problem_if_past(judged.recurrence, now)
-    if past is not None:
-        raise invalid([of_recurrence(past)])
+    recurrence = judge(connection, definition, around, principal, settings, now)
     if around.schedules >= settings.max_schedules_per_project:
         limit = settings.max_schedules_per_project
         raise Problem(409, f"Project {definition.project_id} has {limit:,} schedules, the most allowed.")
-    first = next_after(judged.recurrence, now)
-    timer = timer_at(judged.recurrence, around.id, first) if definition.enabled else Timer()
-    warnings = list(judged.warnings)
+    first = next_after(recurrence, now)
+    timer = timer_at(recurrence, around.id, first) if definition.enabled else Timer()
+    warnings = warnings_of(definition, around)
     if first is None:
         warnings.append("nothing falls due inside its window: this schedule will never run")
     key = parameters.conflict_key(definition.task_parameters)
     stored = StoredSchedule(around.id, definition, 1, now, now, timer, None)
-    found = conflicts.of(connection, stored, judged.recurrence, key, now) if around.target_shared else []
+    found = conflicts.of(connection, stored, recurrence, key, now) if around.target_shared else []
     messages = change(ScheduleCreated, around.id, 1, actor, before=None, after=definition, created_at=now, now=now)
     schedules.insert(connection, stored, key, messages)
     conflicts.warn(stored.id, found)

@@ -13,14 +13,13 @@ import orjson
 from services.api.actions import conflicts, parameters
 from services.api.actions.changes import change, publish
 from services.api.actions.creation import instant
-from services.api.actions.judging import judge, surroundings_of
+from services.api.actions.judging import judge, surroundings_of, warnings_of
 from services.api.answers import Answer, etag
 from services.api.caller import Caller
 from services.api.models.schedules import ScheduleUpdate, shown
 from services.api.preconditions import check_version
-from services.api.problems import invalid, not_found, of_recurrence
+from services.api.problems import not_found
 from shared.domain.job import SkipReason
-from shared.domain.recurrence import problem_if_past
 from shared.domain.schedule import (
     DEFINITION_FIELDS,
     TIMING_FIELDS,
@@ -54,7 +53,7 @@ def locked(connection: Connection, schedule_id: int, caller: Caller) -> tuple[St
 def edit(connection: Connection, schedule_id: int, body: ScheduleUpdate, caller: Caller) -> Answer:
     """200 with the schedule, warnings and conflicts."""
     stored, now = locked(connection, schedule_id, caller)
-    after = stored.definition.changed(_changes(body, stored.definition))
+    after = stored.definition.changed(changes_of(body, stored.definition))
     return _store(connection, stored, after, caller, now)
 
 
@@ -64,7 +63,7 @@ def switch(connection: Connection, schedule_id: int, enabled: bool, caller: Call
     return _store(connection, stored, stored.definition.changed({"enabled": enabled}), caller, now)
 
 
-def _changes(body: ScheduleUpdate, before: Definition) -> dict[str, Any]:
+def changes_of(body: ScheduleUpdate, before: Definition) -> dict[str, Any]:
     """The fields that were sent; null empties what may be empty and resets what has a default."""
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     defaults = Definition(0, "", "", "")
@@ -83,19 +82,18 @@ def _changes(body: ScheduleUpdate, before: Definition) -> dict[str, Any]:
 def _store(connection: Connection, stored: StoredSchedule, after: Definition, caller: Caller, now: datetime) -> Answer:
     before = stored.definition
     differing = {name for name in DEFINITION_FIELDS if _differ(getattr(before, name), getattr(after, name))}
-    if not differing:
-        return Answer(200, {**shown(stored, now), "warnings": [], "conflicts": []}, etag(stored.version))
     retimed = bool(differing & TIMING_FIELDS)
-    warnings: list[str] = []
+    around = surroundings_of(connection, after, reserve=False)
+    warnings = warnings_of(after, around)
+    key = parameters.conflict_key(after.task_parameters)
     if differing & _JUDGED:
-        around = surroundings_of(connection, after, reserve=False)
-        judged = judge(connection, after, around, caller.principal, caller.context.settings, stored.created_at)
-        recurrence, warnings = judged.recurrence, judged.warnings
+        principal, settings = caller.principal, caller.context.settings
+        recurrence = judge(connection, after, around, principal, settings, stored.created_at, retimed=retimed)
     else:
         recurrence = recurrence_of(after, stored.created_at)
-    past = problem_if_past(recurrence, now) if retimed else None
-    if past is not None:
-        raise invalid([of_recurrence(past)])
+    if not differing:
+        found = conflicts.of(connection, stored, recurrence, key, now)
+        return Answer(200, {**shown(stored, now), "warnings": warnings, "conflicts": found}, etag(stored.version))
     timer = stored.timer
     moved = retimed or before.enabled != after.enabled
     # One that the dispatcher took off the clock, because it could not be dispatched, is wound up by any edit.
@@ -107,7 +105,6 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
                 warnings.append("nothing falls due inside its window: this schedule will never run")
         skip_unclaimed(connection, stored, now, SkipReason.EDITED if after.enabled or retimed else SkipReason.DISABLED)
         schedules.set_timer(connection, stored.id, timer)
-    key = parameters.conflict_key(after.task_parameters)
     version = schedules.update(connection, stored.id, after, key, now)
     changed = schedules.StoredSchedule(
         stored.id,

@@ -6,6 +6,7 @@ from services.api.actions.requests import Requested, requested
 from services.api.answers import Answer, second
 from services.api.caller import Caller
 from services.api.problems import Problem
+from shared.domain.catchup import GRACE
 from shared.domain.job import Trigger
 from shared.domain.overlap import OverlapPolicy
 from shared.domain.recurrence import next_after
@@ -29,13 +30,14 @@ def execute(connection: Connection, schedule_id: int, force: bool, caller: Calle
             raise Problem(409, f"Schedule {schedule_id} is not due; send force: true to execute it anyway.")
         if stored.definition.overlap_policy != OverlapPolicy.ALLOW and job_queries.any_open(connection, schedule_id):
             raise Problem(409, f"Schedule {schedule_id} has a run that has not ended; send force: true to ignore it.")
+        trigger = Trigger.SCHEDULE if now - timer.next_run_at <= GRACE else Trigger.CATCHUP  # as the tick says it
         occurrence = timer.occurrence or now
         timer = _advance(stored)
         schedules.set_timer(connection, schedule_id, timer, claimed=occurrence)
         job_id = jobs.insert_job(
             connection,
             schedule_id,
-            trigger=Trigger.SCHEDULE,
+            trigger=trigger,
             scheduled_for=occurrence,
             now=now,
             traceparent=current_traceparent(),

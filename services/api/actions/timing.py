@@ -1,6 +1,6 @@
 """What the recurrence rules say of a body that its model refuses, so that one answer names every wrong field.
 
-Called by `JsonRoute` for the bodies that carry timing; an accepted body is judged where it is used.
+Called by `beside` for bodies that no stored thing helps to judge; an accepted body is judged where it is used.
 """
 
 from collections.abc import Collection

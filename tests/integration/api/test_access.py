@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from deploy.local.settings import PROJECT_ROOT
+from tests.integration.api.conftest import ADMIN_KEY
 from tests.integration.api.support import CREATE, Api, running_api
 
 Tenant = dict[str, Any]
@@ -280,7 +281,57 @@ def test_the_change_event_names_the_key(guarded_api: Api, tenants: tuple[Tenant,
     body = {**CREATE, "project_id": own["project_id"], "name": "who was it"}
     made = ask(guarded_api, own["key"], "POST", "/api/v1/schedules", json=body).json()
     (message,) = guarded_api.messages(made["id"])
-    assert json.loads(message["value"])["actor"] == {"name": "key:one", "address": "127.0.0.1"}
+    actor = json.loads(message["value"])["actor"]
+    assert (actor["name"], actor["address"]) == ("key:one", "127.0.0.1")
+    assert actor["identity"].removeprefix("key:").isdecimal()  # two keys may have one name
+
+
+def test_changes_of_objects_are_announced_without_secrets(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
+    """Who changed a webhook's address, who rotated a key: for the audit log."""
+    own, _ = tenants
+    admin = guarded_api.client
+    guarded_api.rows("DELETE FROM outbox")
+    project = admin.post("/api/v1/projects", json={"name": "announced"}).json()
+    secrets: list[str] = []
+    for kind in ("repositories", "webhooks"):
+        body = {"project_id": own["project_id"], "name": "announced", "url": "https://example.com/x"}
+        made = ask(guarded_api, own["key"], "POST", f"/api/v1/{kind}", json=body).json()
+        secrets.append(made.get("secret") or "no secret")
+        path = f"/api/v1/{kind}/{made['id']}"
+        for _ in range(2):  # what changes nothing is not announced
+            ask(guarded_api, own["key"], "PATCH", path, json={"url": "https://example.com/y"})
+        ask(guarded_api, own["key"], "DELETE", path)
+    admin.patch(f"/api/v1/projects/{project['id']}", json={"weight": 3})
+    key = make_key(guarded_api, "viewer", [project["id"]], "announced")
+    rotated = admin.post(f"/api/v1/keys/{key['id']}/rotate").json()
+    for _ in range(2):
+        admin.delete(f"/api/v1/keys/{key['id']}")
+    schema = {"type": "object"}
+    admin.post("/api/v1/task-types", json={"name": "announced", "parameters_schema": schema})
+    stored = [
+        one for (text,) in guarded_api.rows("SELECT messages FROM outbox ORDER BY id") for one in json.loads(text)
+    ]
+    assert {one["topic"] for one in stored} == {"objects"}
+    events = [json.loads(one["value"]) for one in stored]
+    changes = ["created", "updated", "deleted"]
+    assert [(one["kind"], one["change"]) for one in events] == [
+        ("project", "created"),
+        *(("repository", change) for change in changes),
+        *(("webhook", change) for change in changes),
+        ("project", "updated"),
+        ("key", "created"),
+        ("key", "rotated"),
+        ("key", "revoked"),
+        ("task_type", "created"),
+    ]
+    moved = events[5]
+    assert (moved["before"]["url"], moved["after"]["url"]) == ("https://example.com/x", "https://example.com/y")
+    assert (moved["actor"]["name"], moved["project_id"]) == ("key:one", own["project_id"])
+    assert (events[0]["project_id"], events[9]["project_id"]) == (project["id"], None)
+    assert events[9]["actor"]["name"] == "admin-key"
+    assert events[9]["secret_changed"]
+    for secret in (*secrets, key["key"], rotated["key"]):
+        assert secret not in str(stored)
 
 
 def test_no_access_control_is_refused_beyond_loopback(tmp_path: Path) -> None:
@@ -390,3 +441,14 @@ def test_too_many_requests(database_url: str, tmp_path: Path) -> None:
         assert refused
         assert int(refused[0].headers["retry-after"]) >= 1
         assert api.client.get("/livez").status_code == 200
+
+
+def test_wrong_credentials_are_counted_and_lock_nobody_out(database_url: str, tmp_path: Path) -> None:
+    settings = {"COMMANDCENTER_AUTH": "keys", "COMMANDCENTER_ADMIN_KEY": ADMIN_KEY}
+    with running_api(tmp_path, database_url, COMMANDCENTER_REQUESTS_PER_MINUTE="60", **settings) as api:
+        answers = [ask(api, f"wrong-{number}", "GET", "/api/v1/projects") for number in range(14)]
+        assert [answer.status_code for answer in answers[:10]] == [401] * 10
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        assert int(refused[0].headers["retry-after"]) >= 1
+        assert ask(api, ADMIN_KEY, "GET", "/api/v1/projects").status_code == 200

@@ -127,6 +127,13 @@ def test_headers_and_request_ids(api: Api) -> None:
     written = lambda: [line for line in api.log.read_text().splitlines() if "trace-me-1" in line]  # noqa: E731
     (line,) = eventually(written, 5, "the access log's line")
     assert "schedule_id=999999" in line
+    api.client.get("/api/v1/jobs?tags.schedule_id=999998", headers={"X-Request-Id": "trace-me-1b"})
+    listing = lambda: [line for line in api.log.read_text().splitlines() if "trace-me-1b" in line]  # noqa: E731
+    assert "schedule_id=999998" in eventually(listing, 5, "the access log's line")[0]
+    page = api.client.get("/docs")
+    assert page.status_code == 200
+    assert "script-src" not in page.headers["content-security-policy"]
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
     forged = api.client.get("/api/v1/schedules", headers={"X-Request-Id": "a b=c"}).headers["x-request-id"]
     assert forged != "a b=c"
 

@@ -25,12 +25,46 @@ def test_timing_is_named_beside_what_the_model_refuses(api: Api) -> None:
     assert _fields(made) == sorted(["name", *WRONG_TIMING])
     zone = next(error for error in made.json()["errors"] if error["field"] == "timezone")
     assert zone["value"] == "Mars/Olympus"
-    schedule = api.create()
+    schedule = api.create(frequency="cron", cron_expression="0 2 * * *")
     changed = api.client.patch(f"/api/v1/schedules/{schedule['id']}", json={"name": "", **WRONG_TIMING})
     assert _fields(changed) == sorted(["name", *WRONG_TIMING])
     assert _fields(api.client.post("/api/v1/schedules/preview", json={**timing, "count": 0})) == sorted(
         ["count", *WRONG_TIMING]
     )
+
+
+def test_what_the_database_knows_is_named_beside_what_the_model_refuses(api: Api) -> None:
+    wrong = {"name": "", "project_id": 999_999, "task_type": "dance", "surprise": 1, "retry_cap_seconds": 1}
+    made = api.client.post("/api/v1/schedules", json={**CREATE, **wrong, "frequency": "cron", **WRONG_TIMING})
+    assert _fields(made) == sorted([*wrong, *WRONG_TIMING])
+    parameters = {"task_parameters": {"analysis_type": "x"}}
+    wanted = ["name", "task_parameters.analysis_type", "task_parameters.repository_id"]
+    assert _fields(api.client.post("/api/v1/schedules", json={**CREATE, "name": "", **parameters})) == wanted
+    past = {"frequency": "once", "start_time": "2020-01-01T00:00:00Z"}
+    for name in ("", "good"):
+        answer = api.client.post("/api/v1/schedules", json={**CREATE, **past, "name": name, "project_id": 999_999})
+        assert _fields(answer) == sorted([*([] if name else ["name"]), "project_id", "start_time"])
+
+
+def test_a_change_is_judged_with_what_is_stored(api: Api) -> None:
+    path = f"/api/v1/schedules/{api.create()['id']}"
+    patched = lambda **body: _fields(api.client.patch(path, json=body))  # noqa: E731
+    assert patched(name="", frequency="cron") == ["cron_expression", "name"]
+    assert patched(name="", task_type="dance") == ["name", "task_type"]
+    assert patched(name="", task_type="sync") == ["name", "task_parameters.analysis_type"]
+    assert patched(name="", task_parameters={}) == ["name", "task_parameters.repository_id"]
+    assert patched(name="", frequency=5, timezone="Mars/Olympus") == ["frequency", "name", "timezone"]
+    assert patched(name="", tags={"a": []}) == ["name", "tags"]
+    assert _fields(api.client.patch("/api/v1/schedules/999999", json={"name": "", "task_type": "dance"})) == ["name"]
+
+
+@pytest.mark.parametrize(("kind", "field"), [("repositories", "default_branch"), ("webhooks", "secret")])
+def test_addresses_and_projects_are_named_beside_what_the_model_refuses(api: Api, kind: str, field: str) -> None:
+    good = {"name": "good", "project_id": 1, "url": "https://example.com/x"}
+    wrong = {"name": "", "project_id": 999_999, "url": "ftp://x", field: "-" * 30}
+    assert _fields(api.client.post(f"/api/v1/{kind}", json=wrong)) == sorted(wrong)
+    stored = api.client.post(f"/api/v1/{kind}", json={**good, "name": "refusals"}).json()["id"]
+    assert _fields(api.client.patch(f"/api/v1/{kind}/{stored}", json={"name": "", "url": "ftp://x"})) == ["name", "url"]
 
 
 @pytest.mark.parametrize("value", [None, True, 5, 1.5, [], {}, "", [{"a": None}]])

@@ -73,7 +73,7 @@ def test_an_edit_winds_up_what_the_dispatcher_took_off_the_clock(api: Api) -> No
     assert answer.json()["next_run_at"] == made["next_run_at"]
     over = api.create(frequency="daily", start_time="2020-01-01T00:00:00Z", end_time="2020-02-01T00:00:00Z")
     answer = api.client.patch(path(over), json={"name": "Long over"})
-    assert (answer.json()["next_run_at"], answer.json()["warnings"]) == (None, [])
+    assert (answer.json()["next_run_at"], answer.json()["warnings"]) == (None, over["warnings"][:1])  # of its target
 
 
 def test_missed_occurrences_become_one_range(api: Api) -> None:
@@ -250,8 +250,13 @@ def test_filters_and_totals(api: Api) -> None:
     assert found(task_type="export") == []
     assert found(**{"tags.team": "backend"}) == [ids[2], ids[0]]
     assert found(**{"tags.team": "backend", "tags.level": "3"}) == [ids[0]]
+    assert api.client.get("/api/v1/schedules?tags.team=backend&tags.team=frontend").status_code == 422
     api.client.delete(f"/api/v1/schedules/{ids[0]}")
     assert found() == [ids[2], ids[1]]
+    nobodys = api.client.get("/api/v1/schedules", params={"project_id": 0}).json()
+    assert (nobodys["schedules"], nobodys["total"]) == ([], 0)
+    counted = api.client.get("/api/v1/schedules/statistics/summary", params={"project_id": 0}).json()
+    assert (counted["total_schedules"], counted["by_frequency"]) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -307,8 +312,11 @@ def test_conflicts_are_reported_and_not_refused(api: Api) -> None:
     listed = api.client.get(path(first, "/conflicts")).json()["conflicts"]
     assert [one["schedule_id"] for one in listed] == [second["id"]]
     assert f"Schedule {second['id']} coincides with 1 other schedules" in api.log.read_text()
+    same = api.client.patch(path(second), json={"name": "second"}).json()
+    assert (same["version"], same["conflicts"], same["warnings"]) == (1, second["conflicts"], second["warnings"])
     disabled = api.client.post(path(second, "/disable")).json()
     assert disabled["conflicts"] == []
+    assert disabled["warnings"] == second["warnings"] != []
     assert api.client.get(path(first, "/conflicts")).json()["conflicts"] == []
 
 
