@@ -6,6 +6,8 @@ move a killed replica's partitions within seconds; a fixed member name gives the
 """
 
 import asyncio
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import faust
@@ -21,6 +23,15 @@ from services.health.watch import TOPICS
 # more than a second's work, or the recorder idles.
 BUFFER = 20_000
 COMMIT_TIMEOUT = 10.0
+
+
+def member_of(name: str, topics: Sequence[str]) -> str:
+    """The replica's fixed name in the group: one for each set of topics.
+
+    Kafka gives a member that comes back under its name its old partitions, without looking whether it asks for other
+    topics now. With another set it comes as somebody else, and is given partitions of all when its old session ends.
+    """
+    return f"{name}.{hashlib.sha256(' '.join(topics).encode()).hexdigest()[:8]}"
 
 
 def build(settings: Settings) -> tuple[App, Any]:
@@ -40,7 +51,7 @@ def build(settings: Settings) -> tuple[App, Any]:
         key_serializer="raw",
         value_serializer="raw",
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=settings.member,
+        consumer_group_instance_id=member_of(settings.member, TOPICS),
         broker_session_timeout=session,
         broker_heartbeat_interval=session / 4,
         broker_rebalance_timeout=10.0,

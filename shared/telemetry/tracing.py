@@ -25,6 +25,8 @@ from shared.settings import SharedSettings
 _PROPAGATOR = TraceContextTextMapPropagator()
 _QUEUE = 20_000
 """Spans that wait for their export; what comes on top is dropped, and the exporter says so."""
+_LAST_EXPORT_SECONDS = 3.0
+"""How long the end of a process waits for its last spans."""
 
 
 class _Ids(RandomIdGenerator):
@@ -51,9 +53,19 @@ class _Ids(RandomIdGenerator):
         return ids[1] if ids else super().generate_span_id()
 
 
+class _Provider(TracerProvider):
+    """As the SDK's, but for its end: that waits half a minute for a collector that hangs."""
+
+    def shutdown(self) -> None:
+        """Export what waits, and let the process end."""
+        ending = threading.Thread(target=super().shutdown, name="last spans", daemon=True)
+        ending.start()
+        ending.join(_LAST_EXPORT_SECONDS)
+
+
 def configure(service: str, settings: SharedSettings) -> TracerProvider:
     """Install the process's tracer provider. Shut it down at exit, so that the last spans are exported."""
-    provider = TracerProvider(
+    provider = _Provider(
         sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
         resource=Resource.create({"service.name": f"commandcenter-{service}"}),
         id_generator=_Ids(),

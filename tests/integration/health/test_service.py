@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -20,7 +21,8 @@ from confluent_kafka import Producer
 
 from deploy.local.ports import free_ports
 from shared.events.envelope import Event, encode
-from tests.integration.health.support import Rows, event
+from shared.events.types import Actor, RunRequested
+from tests.integration.health.support import NOW, Rows, event
 from tests.otlp import SpanReceiver
 from tests.servers import TestServers
 from tests.topics import read_all
@@ -28,16 +30,24 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("health_service")
 
+PROGRAM = ("-m", "services.health")
+OLDER_PROGRAM = (
+    "-c",
+    "from services.health import watch; watch.TOPICS = watch.TOPICS[::2];"  # noqa: ISC004 (one program)
+    " from services.health.__main__ import main; main()",
+)
+"""A version that did not yet consume `runs.requests`."""
+
 
 class Health:
     """A running service."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, program: tuple[str, ...] = PROGRAM) -> None:
         (self.port,) = free_ports(1)
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.health"],
+                [sys.executable, *program],
                 env={**environment, "COMMANDCENTER_HEALTH_PORT": str(self.port)},
                 stdout=out,
                 stderr=out,
@@ -61,9 +71,9 @@ class Health:
                 return float(found.rpartition(" ")[2])
         return None
 
-    def end(self) -> int:
+    def end(self, within: float = 20) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(within)
 
 
 @pytest.fixture
@@ -102,10 +112,10 @@ def add_schedule(rows: Rows, name: str, **values: Any) -> int:
     return int(schedule_id)
 
 
-def publish(kafka: str, prefix: str, events: list[Event]) -> None:
+def publish(kafka: str, prefix: str, events: list[Event], topic: str = "runs.results") -> None:
     producer = Producer({"bootstrap.servers": kafka})
     for one in events:
-        message = encode("runs.results", one)
+        message = encode(topic, one)
         producer.produce(prefix + message.topic, message.value, message.key, headers=list(message.headers.items()))
     assert producer.flush(20) == 0
 
@@ -222,6 +232,30 @@ def test_the_trace_of_a_run_ends_with_its_record(
         collector.close()
 
 
+def test_a_collector_that_hangs_costs_no_result_and_does_not_keep_the_process(
+    rows: Rows, kafka_server: str, topic_prefix: str, database_url: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        environment = {
+            **os.environ,
+            "COMMANDCENTER_DATABASE_URL": database_url,
+            "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": kafka_server,
+            "COMMANDCENTER_TOPIC_PREFIX": topic_prefix,
+            "COMMANDCENTER_HOME": str(tmp_path),
+            "COMMANDCENTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        }
+        health = Health(environment, tmp_path / "health.log")
+        try:
+            eventually(health.ready, 20, "it is ready")
+            trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+            ends = [replace(event("succeeded", job), traceparent=trace) for job in rows.jobs(3_000)]
+            publish(kafka_server, topic_prefix, ends)
+            eventually(lambda: rows.counts()["jobs"] == {"succeeded": 3_000}, 20, "all are recorded")
+            assert health.end(within=10) == 0
+        finally:
+            health.process.kill()
+
+
 def test_it_says_what_it_waits_for_and_goes_on_by_itself(
     health: Health, rows: Rows, kafka_server: str, topic_prefix: str, test_servers: TestServers, database_url: str
 ) -> None:
@@ -245,3 +279,43 @@ def test_it_says_what_it_waits_for_and_goes_on_by_itself(
     admin.close()
     eventually(lambda: rows.counts()["jobs"] == {"succeeded": 5}, 20, "it goes on")
     eventually(health.ready, 10, "it is ready again")
+
+
+def test_a_topic_that_came_with_the_restart_is_consumed(
+    rows: Rows, kafka_server: str, topic_prefix: str, database_url: str, tmp_path: Path
+) -> None:
+    """Kafka gives a member that comes back under its name its old partitions, whatever it asks for now."""
+    environment = {
+        **os.environ,
+        "COMMANDCENTER_DATABASE_URL": database_url,
+        "COMMANDCENTER_KAFKA_BOOTSTRAP_SERVERS": kafka_server,
+        "COMMANDCENTER_TOPIC_PREFIX": topic_prefix,
+        "COMMANDCENTER_HOME": str(tmp_path),
+        "COMMANDCENTER_INSTANCE": "health-0",
+    }
+    first, second, third = rows.jobs(3)
+    older = Health(environment, tmp_path / "older.log", OLDER_PROGRAM)
+    try:
+        publish(kafka_server, topic_prefix, [event("succeeded", first)])
+        eventually(lambda: rows.counts()["jobs"].get("succeeded") == 1, 20, "the older version records")
+    finally:
+        older.process.kill()
+        older.process.wait(10)
+    newer = Health(environment, tmp_path / "newer.log")
+    try:
+        publish(kafka_server, topic_prefix, [event("succeeded", second)])
+        asked = RunRequested(
+            request="execute",
+            job_id=third[0],
+            schedule_id=third[1],
+            project_id=1,
+            task_type="analysis",
+            scheduled_for=third[2],
+            actor=Actor(name="key:ops"),
+        )
+        publish(kafka_server, topic_prefix, [Event("asked-1", "/api", NOW, asked, third[1], third[0])], "runs.requests")
+        eventually(lambda: rows.counts()["audit"] == {"run.succeeded": 2, "job.execute": 1}, 25, "all its topics")
+        assert newer.end() == 0
+    finally:
+        newer.process.kill()
+        newer.process.wait(10)
