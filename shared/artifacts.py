@@ -7,7 +7,7 @@ leftovers never mix with the next one's. No name can lead out of the store.
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -65,8 +65,8 @@ class ArtifactStore:
         if self._files.exists(path):
             self._files.rm(path)
 
-    def expire(self, before: date) -> int:
-        """Remove every day before that one; returns how many days went."""
+    def expire(self, before: date, kept: Collection[date] = ()) -> int:
+        """Remove every day before that one, except those kept; returns how many days went."""
         removed = 0
         if not self._files.exists(self._root):
             return removed
@@ -75,7 +75,7 @@ class ArtifactStore:
                 day = date.fromisoformat(str(entry).rstrip("/").rpartition("/")[2])
             except ValueError:
                 continue  # not a folder of ours
-            if day < before:
+            if day < before and day not in kept:
                 self._files.rm(entry, recursive=True)
                 removed += 1
         return removed

@@ -2,8 +2,14 @@
 
 from datetime import datetime
 
+from shared import clock
 from shared.storage import counts
-from shared.storage.database import Database
+from shared.storage.database import Database, DatabaseUnavailable
+from shared.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+ACTION = "counts"
 
 
 class Counting:
@@ -13,11 +19,17 @@ class Counting:
         self._database = database
 
     def run(self, now: datetime) -> None:
-        """One round. A partition dropped meanwhile, or one too slow to count, raises; the rest waits for the next."""
+        """One round, the newest partition first. One that is too slow to count keeps the others from nothing."""
         del now  # the database's own time says which counts are due
         for parent in ("jobs", "audit_log"):
             with self._database.transaction() as connection:
                 stale = counts.stale(connection, parent)
             for partition in stale:
-                with self._database.transaction() as connection:
-                    counts.refresh(connection, parent, partition)
+                began = clock.monotonic()
+                try:
+                    with self._database.transaction() as connection:
+                        counts.refresh(connection, parent, partition)
+                except DatabaseUnavailable as error:  # its time was over, or PostgreSQL is away
+                    with self._database.transaction() as connection:
+                        counts.postpone(connection, partition, clock.monotonic() - began)
+                    log.warning("Not counted, it takes too long: %s", error, partition=partition.name, action=ACTION)

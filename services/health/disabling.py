@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.domain.job import SkipReason
+from shared.domain.recurrence import RecurrenceError
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, Timer, recurrence_of, unclaimed
 from shared.events.envelope import Event, encode
 from shared.events.topics import SCHEDULES
@@ -16,6 +17,7 @@ from shared.events.types import Actor, ScheduleDisabled
 from shared.storage import expiry, jobs, outbox, schedules
 from shared.storage.database import Connection, Database
 from shared.storage.schedules import StoredSchedule
+from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -45,7 +47,7 @@ class Disabler:
         """Disable every schedule past its end_time, once its last occurrence has been claimed."""
         with self._database.transaction() as connection:
             ids = expiry.expired(connection)
-        done = sum(self._disable(schedule_id, WINDOW_OVER) for schedule_id in ids)
+        done = sum(self._tried(schedule_id, WINDOW_OVER) for schedule_id in ids)
         log.info("Schedule cleanup completed: %d schedules disabled", done, action="cleanup_expired_schedules")
 
     def pause(self, failing: dict[int, int]) -> None:
@@ -53,13 +55,28 @@ class Disabler:
         with self._database.transaction() as connection:
             ids = expiry.to_pause(connection, failing)
         for schedule_id in ids:
-            self._disable(schedule_id, FAILED_TOO_OFTEN)
+            self._tried(schedule_id, FAILED_TOO_OFTEN)
 
     def pause_missed(self, _now: datetime) -> None:
         """The same for all schedules: a crash right after recording may have left one running."""
         with self._database.transaction() as connection:
             failing = expiry.failing(connection)
         self.pause(failing)
+
+    def _tried(self, schedule_id: int, why: Why) -> bool:
+        """One whose definition makes no sense (any more: a zone may go) keeps no other from its turn."""
+        try:
+            return self._disable(schedule_id, why)
+        except (RecurrenceError, ValueError, KeyError, OverflowError) as error:
+            log.error(  # noqa: TRY400 - the sentence says it all
+                "Schedule %d cannot be disabled, its definition cannot be read: %s",
+                schedule_id,
+                error,
+                schedule_id=schedule_id,
+                action="schedule.unreadable",
+            )
+            metrics.FAULTS.labels("health", "unreadable_schedule").inc()
+            return False
 
     def _disable(self, schedule_id: int, why: Why) -> bool:
         with self._database.transaction() as connection:

@@ -1,11 +1,12 @@
-"""The metrics of single schedules, made from stored statistics whenever the lease holder refreshes them.
+"""The metrics of single schedules and of open issues, made from what is stored when the lease holder refreshes them.
 
 A counter here goes on where it was after any restart, because it is the database's. Only the replica on duty exports
-them, so that sums over replicas count once.
+them, so that sums over replicas count once, and nobody who was on duty earlier goes on telling of the last look then.
 """
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import product
 from typing import TypeVar
 
 from prometheus_client.core import (
@@ -17,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from shared.domain.health import IssueKind
 from shared.storage import snapshot
 from shared.storage.database import Database
 from shared.storage.snapshot import Figures
@@ -66,6 +68,7 @@ def families(figures: Figures) -> list[Metric]:
     total = _family(UnknownMetricFamily, "total")
     rate, last_run = _family(GaugeMetricFamily, "success_rate"), _family(GaugeMetricFamily, "last_run")
     info, cut = _family(GaugeMetricFamily, "info"), _family(GaugeMetricFamily, "cut")
+    issues = _family(GaugeMetricFamily, "issues")
     for one in figures.schedules:
         label, ended = [str(one.schedule_id)], one.successes + one.failures
         runs.add_metric([*label, "succeeded"], one.successes)
@@ -80,7 +83,10 @@ def families(figures: Figures) -> list[Metric]:
     total.add_metric(["enabled"], figures.enabled)
     total.add_metric(["disabled"], figures.disabled)
     cut.add_metric([], figures.cut)
-    return [runs, duration, total, rate, last_run, info, cut]
+    opened = {(one.kind, one.severity): one.number for one in figures.issues}
+    for kind, severity in product(IssueKind, ("warning", "critical")):
+        issues.add_metric([kind.value, severity], opened.get((kind.value, severity), 0))
+    return [runs, duration, total, rate, last_run, info, cut, issues]
 
 
 def _family(kind: type[Family], key: str) -> Family:

@@ -1,9 +1,14 @@
-"""Retention: once a day what is older than the settings say goes, whole partitions first. Called by duty.py."""
+"""Retention: once a day what is older than the settings say goes, whole partitions first. Called by duty.py.
 
-from collections.abc import Callable, Mapping
+Each part fails by itself: a table that is locked, behind a backup, keeps no other from its turn, and the round comes
+again until all is done.
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from services.health.duty import NotYet
 from shared.storage import retention
 from shared.storage.database import Database, DatabaseUnavailable
 from shared.telemetry.logging import get_logger
@@ -24,55 +29,84 @@ class Periods:
     """By table, for those that are emptied row by row."""
 
 
+@dataclass(slots=True)
+class _Round:
+    """What one round has done, and what it has to leave to the next."""
+
+    dropped: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    rows: int = 0
+    unfinished: list[str] = field(default_factory=list)
+
+
 class Retention:
     """Throws away what is old."""
 
-    def __init__(self, database: Database, periods: Periods, expire_artifacts: Callable[[date], int]) -> None:
-        """`expire_artifacts(before)` removes the files of runs of earlier days and says how many days went."""
+    def __init__(
+        self,
+        database: Database,
+        periods: Periods,
+        expire_artifacts: Callable[[date, Collection[date]], int],
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`expire_artifacts(before, kept)` removes the files of earlier days except those, and counts the days.
+
+        `alive` is called at every step: all of them may take long.
+        """
         self._database, self._periods = database, periods
         self._expire_artifacts = expire_artifacts
+        self._alive = alive
 
     def run(self, now: datetime) -> None:
-        """One round. What is locked or still open stays for the next."""
+        """One round. What still holds open jobs stays until tomorrow. Raises NotYet when something was in the way."""
         with self._database.transaction() as connection:
             window = retention.longest_window(connection)
         # The day in which the window begins is still written to.
-        jobs_before = min(now - timedelta(days=self._periods.jobs), now - window - timedelta(days=1))
-        dropped = self._drop("jobs", jobs_before)
-        dropped += self._drop("audit_log", now - timedelta(days=self._periods.audit))
-        deleted = {table: self._delete(table, now - timedelta(days=days)) for table, days in self._periods.rows.items()}
-        deleted["jobs_default"] = self._delete("jobs_default", jobs_before)
-        days = self._expire_artifacts((now - timedelta(days=self._periods.artifacts)).date())
-        log.info(
-            "Retention completed: %d partitions dropped, %d rows deleted, artifacts of %d days removed",
-            len(dropped),
-            sum(deleted.values()),
-            days,
-            action=ACTION,
-            partitions=" ".join(dropped) or None,
-        )
+        writable = now - window - timedelta(days=1)
+        jobs_before = min(now - timedelta(days=self._periods.jobs), writable)
+        done = _Round()
+        self._drop("jobs", jobs_before, done)
+        days_kept = {retention.day_of("jobs", name) for name in done.kept}
+        self._drop("audit_log", now - timedelta(days=self._periods.audit), done)
+        for table, days in self._periods.rows.items():
+            self._delete(table, now - timedelta(days=days), done)
+        self._delete("jobs_default", jobs_before, done)
+        # Where a job may still be written, its files are too.
+        files_before = min(now - timedelta(days=self._periods.artifacts), writable)
+        self._alive()
+        days = self._expire_artifacts(files_before.date(), days_kept)
+        said = f"{len(done.dropped)} partitions dropped, {done.rows} rows deleted, artifacts of {days} days removed"
+        if done.unfinished:
+            raise NotYet(f"{said}; {', '.join(done.unfinished)}")
+        log.info("Retention completed: %s", said, action=ACTION, partitions=" ".join(done.dropped) or None)
 
-    def _drop(self, parent: str, before: datetime) -> list[str]:
+    def _drop(self, parent: str, before: datetime, done: _Round) -> None:
         with self._database.transaction() as connection:
             names = retention.old_partitions(connection, parent, before.date())
-        dropped = []
         for name in names:
+            self._alive()
             try:
                 with self._database.transaction() as connection:
-                    if not retention.drop(connection, parent, name):
-                        log.warning("A partition still holds open jobs and stays", partition=name, action=ACTION)
-                        continue
+                    dropped = retention.drop(connection, parent, name)
             except DatabaseUnavailable as error:  # a lock that did not come in time, too
-                log.warning("A partition could not be dropped and stays: %s", error, partition=name, action=ACTION)
+                done.unfinished.append(f"{name} stays: {error}")
+                done.kept.append(name)
                 continue
-            dropped.append(name)
-        return dropped
+            if dropped:
+                done.dropped.append(name)
+            else:
+                done.kept.append(name)
+                log.warning("A partition still holds open jobs and stays", partition=name, action=ACTION)
 
-    def _delete(self, table: str, before: datetime) -> int:
-        deleted = 0
-        while True:
-            with self._database.transaction() as connection:
-                step = retention.delete_rows(connection, table, before)
-            deleted += step
-            if step == 0:
-                return deleted
+    def _delete(self, table: str, before: datetime, done: _Round) -> None:
+        after = None
+        try:
+            while True:
+                self._alive()
+                with self._database.transaction() as connection:
+                    deleted, after = retention.delete_rows(connection, table, before, after)
+                done.rows += deleted
+                if after is None:
+                    return
+        except DatabaseUnavailable as error:
+            done.unfinished.append(f"{table} is not done: {error}")

@@ -35,6 +35,7 @@ from shared.kafka.lag import LagReader
 from shared.kafka.producer import Producer, QueueFull
 from shared.kafka.topics import TopicRefused, TopicsUnavailable, ensure_topics
 from shared.process import Process
+from shared.storage import monitor as storage_monitor
 from shared.storage.database import Database
 from shared.storage.pulse import Pulse
 from shared.storage.session import Session
@@ -66,7 +67,7 @@ class Service:
         self._database = Database(
             settings.database_url,
             application="commandcenter-health",
-            pool_size=settings.record_lanes + 4,  # the chores, the pulse, and pausing what failed too often
+            pool_size=settings.record_lanes + 5,  # two kinds of chores, the pulse, the letters, and one to spare
             transaction_timeout_ms=20_000,
             idle_in_transaction_ms=5_000,
         )
@@ -159,10 +160,11 @@ class Service:
         reader = LagReader(settings.kafka_bootstrap_servers, settings.topic_prefix, "health-duty")
         limits = Limits(overdue_after=timedelta(seconds=settings.overdue_after_seconds))
         announcer = Announcer(self._database, self._producer, channels_of(settings))
-        monitor = Monitor(self._database, limits, announcer, StandStill(reader).find)
+        monitor = Monitor(self._database, limits, announcer, StandStill(reader, self._running).find)
         schedule_metrics = ScheduleMetrics(self._database, settings.metrics_schedule_limit, lambda: self._duty.on_duty)
         REGISTRY.register(schedule_metrics)
-        retention = Retention(self._database, periods_of(settings), ArtifactStore(settings.artifacts).expire)
+        store = ArtifactStore(settings.artifacts)
+        retention = Retention(self._database, periods_of(settings), store.expire, self._alive)
         chores = (
             Chore("metrics", schedule_metrics.refresh, every=timedelta(seconds=settings.metrics_interval_seconds)),
             Chore("monitor", monitor.report, every=timedelta(seconds=settings.monitor_interval_seconds)),
@@ -172,6 +174,13 @@ class Service:
             Chore("retention", retention.run, daily_at=time(2, 10)),
         )
         return Duty(session, self._database, self._process, chores)
+
+    def _running(self) -> list[tuple[str, int]]:
+        with self._database.transaction() as connection:
+            return storage_monitor.running(connection)
+
+    def _alive(self) -> None:
+        self._duty.alive()
 
     def _build_keeper(self) -> DeadLetterKeeper:
         settings = self._settings

@@ -4,6 +4,7 @@ The worker and the dispatcher's relay send with it. Delivery callbacks run insid
 thread. Idempotent and in order per partition; still, only a message's own acknowledgement counts (librdkafka #4134).
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from logging import getLogger
 
@@ -19,6 +20,11 @@ log = getLogger(__name__)
 Delivered = Callable[[str | None], None]
 """Called once a message: with None when every in-sync replica has it, else with the reason."""
 Headers = Sequence[tuple[str, str | bytes | None]]
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where the producer puts a key (librdkafka's `consistent_random`), in a topic of so many partitions."""
+    return zlib.crc32(key.encode()) % partitions
 
 
 class QueueFull(Exception):

@@ -41,6 +41,11 @@ VALUES (:partition, :changes, now(), extract(epoch FROM clock_timestamp() - now(
 ON CONFLICT (partition) DO UPDATE
     SET changes = excluded.changes, counted_at = excluded.counted_at, seconds = excluded.seconds
 """)
+_POSTPONE = text("""
+INSERT INTO counted_partitions (partition, changes, counted_at, seconds)
+VALUES (:partition, 0, clock_timestamp(), :seconds)
+ON CONFLICT (partition) DO UPDATE SET counted_at = excluded.counted_at, seconds = excluded.seconds
+""")
 
 
 class StalePartition(NamedTuple):
@@ -73,6 +78,11 @@ def refresh(connection: Connection, parent: str, partition: StalePartition) -> N
         {"partition": partition.name, "day": day},
     )
     connection.execute(_NOTE, {"partition": partition.name, "changes": partition.changes})
+
+
+def postpone(connection: Connection, partition: StalePartition, seconds: float) -> None:
+    """It could not be counted within so many seconds: what was counted stands, and the next try comes as much later."""
+    connection.execute(_POSTPONE, {"partition": partition.name, "seconds": seconds})
 
 
 def forget(connection: Connection, parent: str, partition: str) -> None:

@@ -1,4 +1,5 @@
 """The delivery log: one row per attempt to deliver a webhook (table webhook_deliveries). Written by the worker.
+health removes old rows (shared/storage/retention.py).
 
 Also here: what the worker needs of a webhook, and its disabling when the receiver says that it is gone for good. That
 is the one change to `webhooks` which the api does not make; it counts as a new version like any other.
@@ -6,15 +7,12 @@ is the one change to `webhooks` which the api does not make; it counts as a new 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from shared.storage.filters import MOST_COUNTED
-
-_KEPT = timedelta(days=30)
-_REMOVED_AT_ONCE = 100
 
 _ENDPOINT = text(
     "SELECT id, project_id, url, events, secrets_encrypted, enabled, disabled_reason FROM webhooks"
@@ -25,10 +23,6 @@ _BEGIN = text(
     " (webhook_id, project_id, schedule_id, job_id, attempt, message_id, event, url, sent_at)"
     " VALUES (:webhook_id, :project_id, :schedule_id, :job_id, :attempt, :message_id, :event, :url, :sent_at)"
     " RETURNING id"
-)
-_EXPIRE = text(
-    "DELETE FROM webhook_deliveries WHERE id IN (SELECT id FROM webhook_deliveries"
-    " WHERE webhook_id = :webhook_id AND sent_at < :before ORDER BY sent_at LIMIT :limit)"
 )
 _FINISH = text(
     "UPDATE webhook_deliveries SET outcome = :outcome, status_code = :status_code,"
@@ -100,9 +94,7 @@ def endpoint(connection: Connection, webhook_id: int, project_id: int) -> Endpoi
 
 
 def begin(connection: Connection, begun: Begun) -> int:
-    """Note that an attempt is about to be made; returns its id in the log. The webhook's rows of old go."""
-    expiry = {"webhook_id": begun.webhook_id, "before": begun.sent_at - _KEPT, "limit": _REMOVED_AT_ONCE}
-    connection.execute(_EXPIRE, expiry)
+    """Note that an attempt is about to be made; returns its id in the log."""
     values = {name: getattr(begun, name) for name in Begun.__slots__}
     return int(connection.execute(_BEGIN, values).scalar_one())
 

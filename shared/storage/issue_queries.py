@@ -10,7 +10,7 @@ _ISSUES = text(
     "SELECT id::text AS id, kind, severity, schedule_id, project_id, since, detail FROM health_issues"
     " WHERE opened_at IS NOT NULL AND resolved_at IS NULL"
     " AND (CAST(:projects AS bigint[]) IS NULL OR project_id = ANY(CAST(:projects AS bigint[])))"
-    " ORDER BY severity, since LIMIT 1000"
+    " ORDER BY schedule_id IS NOT NULL, severity, since LIMIT 1000"
 )
 
 
@@ -20,6 +20,6 @@ def last_report(connection: Connection) -> Row[Any] | None:
 
 
 def open_issues(connection: Connection, project_ids: Sequence[int] | None) -> Sequence[Row[Any]]:
-    """Open issues of some projects, or all (the system's own included), the critical and oldest first."""
+    """Open issues of some projects, or all: the system's own first, then the critical and oldest."""
     visible = {"projects": None if project_ids is None else list(project_ids)}
     return connection.execute(_ISSUES, visible).all()

@@ -4,10 +4,10 @@ An issue opens when two reports in a row hold its finding and resolves when two 
 hiccup alerts nobody. Each change is announced on health.alerts until Kafka has it (columns `…_announced`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, text
@@ -28,6 +28,15 @@ class Issue:
     detail: str
     opened_at: datetime
     resolved_at: datetime | None = None
+
+
+class OpenIssues(NamedTuple):
+    """How many issues of a kind and severity are open."""
+
+    kind: str
+    severity: str
+    of_schedule: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,8 @@ WITH found AS (
         SET seen = i.seen + 1, missed = 0, severity = excluded.severity, detail = excluded.detail
 )
 UPDATE health_issues i SET missed = missed + 1
-WHERE resolved_at IS NULL AND NOT EXISTS (SELECT FROM found f WHERE f.kind = i.kind AND f.subject = i.subject)
+WHERE resolved_at IS NULL AND kind <> ALL(CAST(:unjudged AS text[]))
+    AND NOT EXISTS (SELECT FROM found f WHERE f.kind = i.kind AND f.subject = i.subject)
 """)
 _OPEN = text("UPDATE health_issues SET opened_at = :now WHERE resolved_at IS NULL AND opened_at IS NULL AND seen >= 2")
 _RESOLVE = text(
@@ -66,7 +76,8 @@ _REPORT = text(
 _UNANNOUNCED = text(
     f"SELECT {_COLUMNS}, opening_announced FROM health_issues WHERE opened_at IS NOT NULL"  # noqa: S608 (a constant)
     " AND (NOT opening_announced OR (resolved_at IS NOT NULL AND NOT resolving_announced))"
-    " ORDER BY opened_at, id LIMIT 1000"
+    # What concerns everything comes before a thousand schedules that suffer from it.
+    " ORDER BY schedule_id IS NOT NULL, severity, opened_at, id LIMIT 1000"
 )
 _ANNOUNCED = text(
     "UPDATE health_issues SET opening_announced = true, resolving_announced = resolved_at IS NOT NULL"
@@ -77,11 +88,22 @@ _CURRENT = text(
     " AND (CAST(:project_id AS bigint) IS NULL OR project_id = :project_id)"
     " ORDER BY severity, opened_at, id LIMIT :limit"
 )
+_COUNTS = text(
+    "SELECT kind, severity, schedule_id IS NOT NULL AS of_schedule, count(*) AS number FROM health_issues"
+    " WHERE resolved_at IS NULL AND opened_at IS NOT NULL GROUP BY 1, 2, 3"
+)
 _LAST = text("SELECT reported_at, schedules, bands FROM health_reports ORDER BY id DESC LIMIT 1")
 
 
-def note(connection: Connection, findings: Sequence[Finding], totals: Totals, now: datetime, seconds: float) -> None:
-    """Take a report in: issues open and resolve by it."""
+def note(
+    connection: Connection,
+    findings: Sequence[Finding],
+    totals: Totals,
+    now: datetime,
+    seconds: float,
+    unjudged: Collection[str] = (),
+) -> None:
+    """Take a report in: issues open and resolve by it; those of `unjudged` kinds stay as they are."""
     rows: list[dict[str, Any]] = [
         {
             "kind": one.kind,
@@ -94,7 +116,7 @@ def note(connection: Connection, findings: Sequence[Finding], totals: Totals, no
         }
         for one in findings
     ]
-    connection.execute(_NOTE, {"findings": orjson.dumps(rows).decode()})
+    connection.execute(_NOTE, {"findings": orjson.dumps(rows).decode(), "unjudged": list(unjudged)})
     connection.execute(_OPEN, {"now": now})
     connection.execute(_RESOLVE, {"now": now})
     connection.execute(_FORGET)
@@ -116,6 +138,11 @@ def announced(connection: Connection, ids: Sequence[str]) -> None:
 def current(connection: Connection, project_id: int | None = None, limit: int = 1_000) -> list[Issue]:
     """The open issues, critical first; of one project, or all with the system's own."""
     return [_issue(row) for row in connection.execute(_CURRENT, {"project_id": project_id, "limit": limit})]
+
+
+def open_counts(connection: Connection) -> list[OpenIssues]:
+    """The open issues in numbers, however many there are."""
+    return [OpenIssues(row.kind, row.severity, row.of_schedule, row.number) for row in connection.execute(_COUNTS)]
 
 
 def last_report(connection: Connection) -> Report | None:

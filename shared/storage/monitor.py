@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from shared.domain.health import CRITICAL_BELOW, HEALTHY_ABOVE, IssueKind, Limits
+from shared.storage.leases import LONGEST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,21 @@ ORDER BY t.failure_count DESC, s.id LIMIT :most
 """)  # noqa: S608 (constants)
 
 # One pass over timers and statistics, both narrow: the bands of active schedules, and who may be stale. An occurrence
-# fell due (claimed, or due and unclaimed) and was not followed by a run.
+# fell due (claimed, or due and unclaimed) and was not followed by a run. Those with a next run come first: what was
+# disabled or deleted after a skip looks idle for ever.
 _PASS = text("""
 SELECT count(*) FILTER (WHERE active AND success_count > :healthy_above * runs) AS healthy,
     count(*) FILTER (WHERE active AND success_count < :critical_below * runs) AS critical,
     count(*) FILTER (WHERE active AND runs > 0) AS rated, count(*) FILTER (WHERE active) AS active,
-    (array_agg(schedule_id) FILTER (WHERE
-        (last_run_at IS NULL OR last_run_at < CAST(:now AS timestamptz) - :stale_after)
-        AND (next_run_at < CAST(:now AS timestamptz) - :grace
-            OR (last_claimed_for < CAST(:now AS timestamptz) - :grace
-                AND (last_run_at IS NULL OR last_claimed_for > last_run_at)))
-    ))[1 : CAST(:candidates AS integer)] AS perhaps_stale
+    (array_agg(schedule_id) FILTER (WHERE active AND idle))[1 : CAST(:candidates AS integer)] AS perhaps_stale,
+    (array_agg(schedule_id) FILTER (WHERE idle AND NOT active))[1 : CAST(:candidates AS integer)] AS perhaps_over
 FROM (
     SELECT m.schedule_id, m.next_run_at, m.next_run_at IS NOT NULL AS active, m.last_claimed_for, t.last_run_at,
-        t.success_count, t.success_count + t.failure_count AS runs
+        t.success_count, t.success_count + t.failure_count AS runs,
+        (t.last_run_at IS NULL OR t.last_run_at < CAST(:now AS timestamptz) - :stale_after)
+        AND (m.next_run_at < CAST(:now AS timestamptz) - :grace
+            OR (m.last_claimed_for < CAST(:now AS timestamptz) - :grace
+                AND (t.last_run_at IS NULL OR m.last_claimed_for > t.last_run_at))) AS idle
     FROM schedule_timers m LEFT JOIN schedule_statistics t ON t.schedule_id = m.schedule_id
 ) AS everything
 """)
@@ -93,9 +95,12 @@ FROM schedule_timers m JOIN schedules s ON s.id = m.schedule_id
 WHERE m.next_run_at < CAST(:now AS timestamptz) - :overdue_after AND s.enabled AND s.deleted_at IS NULL
 ORDER BY m.next_run_at, m.schedule_id LIMIT :most
 """)
-_LEADER = text(
-    "SELECT holder, expires_at FROM leases WHERE name = 'dispatcher' AND expires_at >= clock_timestamp() - :patience"
-)
+# A lease that ends later than any is given for was taken before the clock was set back: nobody holds it (leases.py).
+_LEADER = text(f"""
+SELECT holder FROM leases WHERE name = 'dispatcher' AND expires_at >= clock_timestamp() - :patience
+    AND (NOT isfinite(expires_at) OR expires_at <= clock_timestamp() + interval '{LONGEST_SECONDS} seconds')
+""")  # noqa: S608 (a constant)
+_RUNNING = text("SELECT DISTINCT task_type, schedule_id FROM jobs WHERE status = 'running'")
 _DAYS = text(
     "SELECT count(*) FROM generate_series(0, :days) AS ahead, (VALUES ('jobs_'), ('audit_log_')) AS parents (parent)"
     " WHERE to_regclass(parent || to_char((CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date + ahead, 'YYYYMMDD'))"
@@ -163,7 +168,7 @@ def overview(connection: Connection, limits: Limits, now: datetime) -> tuple[Tot
         "critical": row.critical,
         "unrated": row.active - row.rated,
     }
-    return Totals(counts.enabled, counts.disabled, bands), row.perhaps_stale or []
+    return Totals(counts.enabled, counts.disabled, bands), [*(row.perhaps_stale or ()), *(row.perhaps_over or ())]
 
 
 def stale(connection: Connection, limits: Limits, now: datetime, candidates: Sequence[int]) -> list[Finding]:
@@ -205,6 +210,11 @@ def system(connection: Connection, limits: Limits, now: datetime) -> list[Findin
         detail = f"{missing} daily partitions of the next {limits.days_of_partitions} days are missing"
         found.append(Finding(IssueKind.PARTITIONS_MISSING, "partitions", "warning", detail, now))
     return found
+
+
+def running(connection: Connection) -> list[tuple[str, int]]:
+    """(task type, schedule) of what runs now: its event is not finished with, and holds its partition's offset."""
+    return [(row.task_type, row.schedule_id) for row in connection.execute(_RUNNING)]
 
 
 def survey(connection: Connection, limits: Limits, now: datetime) -> tuple[list[Finding], Totals]:

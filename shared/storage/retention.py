@@ -5,6 +5,7 @@ in the chains (table audit_gaps), so that what stays can still be verified.
 """
 
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -16,20 +17,31 @@ _CHILDREN = text(
 )
 _LONGEST_WINDOW = text("SELECT coalesce(max(catchup_window_seconds), 0) FROM schedules WHERE enabled")
 _STEP = 5_000
-"""Rows deleted by one statement: a long transaction would keep autovacuum from the hot tables."""
+"""Rows looked at by one step: a long transaction would keep autovacuum from the hot tables."""
 
-# What may go, by table.
+
+class _Rows(NamedTuple):
+    """A table that is emptied row by row, along an index: `key` grows as the rows get younger, `age` says how old."""
+
+    key: str
+    age: str
+    besides: str = "true"
+    """What else must hold of a row that goes."""
+
+
 _ROWS = {
-    "run_claims": "ended_at < :before",
-    "idempotency_keys": "created_at < :before",
-    "webhook_deliveries": "sent_at < :before",
-    "dead_letters": "put_aside_at < :before",
-    "dead_letter_resends": "resent_at < :before",
-    "batch_progress": "ended_at < :before",
-    "health_issues": "resolved_at < :before",
-    "health_reports": "reported_at < :before",
-    "jobs_default": "scheduled_for < :before AND status NOT IN ('queued', 'running', 'retrying')",
+    # By their ids: an index of instants would cost every claim.
+    "run_claims": _Rows("job_id", "claimed_at", "ended_at < :before"),
+    "webhook_deliveries": _Rows("id", "sent_at"),
+    "health_reports": _Rows("id", "reported_at"),
+    "idempotency_keys": _Rows("created_at", "created_at"),
+    "dead_letters": _Rows("put_aside_at", "put_aside_at"),
+    "dead_letter_resends": _Rows("resent_at", "resent_at"),
+    "batch_progress": _Rows("ended_at", "ended_at"),
+    "health_issues": _Rows("resolved_at", "resolved_at"),
+    "jobs_default": _Rows("scheduled_for", "scheduled_for", "status NOT IN ('queued', 'running', 'retrying')"),
 }
+Key = int | datetime
 _DROP = text("SELECT drop_partition(:parent, :day)")
 
 
@@ -54,18 +66,38 @@ def drop(connection: Connection, parent: str, partition: str) -> bool:
     What leaves the audit log is noted by the database itself (drop_partition, migrations 0006 and 0010), which drops no
     day of it that is younger than 30 days, whoever asks.
     """
-    day = _day(partition.removeprefix(f"{parent}_"))
+    day = day_of(parent, partition)
     dropped: bool = connection.execute(_DROP, {"parent": parent, "day": day}).scalar_one()
     if dropped:
         counts.forget(connection, parent, partition)
     return dropped
 
 
-def delete_rows(connection: Connection, table: str, before: datetime) -> int:
-    """Delete up to 5,000 rows older than `before`; call again until it returns 0."""
-    where = _ROWS[table]
-    statement = f"DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {where} LIMIT {_STEP}))"  # noqa: S608
-    return connection.execute(text(statement), {"before": before}).rowcount
+def delete_rows(connection: Connection, table: str, before: datetime, after: Key | None) -> tuple[int, Key | None]:
+    """One step: look at the next 5,000 rows and delete those older than `before`.
+
+    Returns how many went and where the next step goes on (`after`, at first None); None when younger ones begin. A
+    table of any size is walked along its index, so a step costs the same at its beginning and at its end.
+    """
+    key, age, besides = _ROWS[table]
+    values = {"before": before, "after": after}
+    beyond = "true" if after is None else f"{key} > :after"
+    look = f"""
+        SELECT max(key) AS upto, coalesce(bool_or(age < :before), false) AS some_old, count(*) AS seen
+        FROM (SELECT {key} AS key, {age} AS age FROM {table} WHERE {beyond} AND {key} IS NOT NULL
+            ORDER BY {key} LIMIT {_STEP}) AS next
+    """  # noqa: S608 (constants)
+    row = connection.execute(text(look), values).one()
+    if not row.some_old:
+        return 0, None
+    delete = f"DELETE FROM {table} WHERE {beyond} AND {key} <= :upto AND {age} < :before AND {besides}"  # noqa: S608
+    deleted = connection.execute(text(delete), {**values, "upto": row.upto}).rowcount
+    return deleted, row.upto if row.seen == _STEP else None
+
+
+def day_of(parent: str, partition: str) -> date:
+    """The day of a daily partition of `parent`."""
+    return _day(partition.removeprefix(f"{parent}_"))
 
 
 def _day(suffix: str) -> date:

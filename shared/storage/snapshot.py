@@ -5,6 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from shared.storage.issues import OpenIssues, open_counts
+
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFigures:
@@ -23,11 +25,12 @@ class ScheduleFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All schedules in numbers, and as many single ones as the limit allows."""
+    """All schedules and open issues in numbers, and as many single schedules as the limit allows."""
 
     enabled: int
     disabled: int
     schedules: tuple[ScheduleFigures, ...]
+    issues: tuple[OpenIssues, ...] = ()
 
     @property
     def cut(self) -> int:
@@ -76,4 +79,5 @@ def figures(connection: Connection, limit: int) -> Figures:
             )
             for row in rows
         ),
+        tuple(open_counts(connection)),
     )

@@ -61,7 +61,6 @@ CHORE_LAST_RUN = Gauge(
     "commandcenter_chore_last_run_timestamp_seconds", "When a chore of the health service last ended well", ["chore"]
 )
 REPORT_DURATION = Gauge("commandcenter_health_report_duration_seconds", "How long the monitor's last report took")
-OPEN_ISSUES = Gauge("commandcenter_health_open_issues", "Open health issues", ["kind", "severity"])
 REREAD = Counter(
     "commandcenter_consumer_reread_total", "Times a gap in the offsets made a consumer read again", ["topic"]
 )
@@ -76,8 +75,8 @@ REQUEST_DURATION = Histogram(
 REFUSED = Counter("commandcenter_http_refused_total", "Requests refused by access control or limits", ["reason"])
 CONFLICTS_FOUND = Counter("commandcenter_schedule_conflicts_found_total", "Conflicts reported at creation and edits")
 
-# --- health: schedules, from stored statistics (services/health/exposition.py), so that counters go on after a restart.
-# Exported by the one replica that holds the lease. `schedule_id` is bounded by COMMANDCENTER_METRICS_SCHEDULE_LIMIT.
+# --- health: schedules and issues, from what is stored (services/health/exposition.py), so that counters go on after a
+# restart. Exported by the one replica that holds the lease. COMMANDCENTER_METRICS_SCHEDULE_LIMIT bounds `schedule_id`.
 STORED = {
     "runs": ("commandcenter_schedule_runs", "Ended jobs of a schedule by status (counter)", ("schedule_id", "status")),
     "duration": (
@@ -93,6 +92,7 @@ STORED = {
         "Always 1: joins a schedule to its name, project, task type and status",
         ("schedule_id", "name", "project_id", "task_type", "status"),
     ),
+    "issues": ("commandcenter_health_open_issues", "Open health issues", ("kind", "severity")),
     "cut": ("commandcenter_schedule_metrics_cut", "Schedules left without metrics of their own by the limit", ()),
 }
 

@@ -156,7 +156,7 @@ def delete_webhook(webhook_id: ObjectId, caller: Operator, if_match: IfMatch = N
 def list_webhook_deliveries(
     webhook_id: ObjectId, caller: Viewer, page: PageNumber = 1, page_size: PageSize = 50
 ) -> Response:
-    """Every attempt of the last 30 days, newest first: what was answered, how fast, and what went wrong."""
+    """Every attempt of the last 30 days (a setting), newest first: what was answered, how fast, and what went wrong."""
 
     def work(connection: Connection) -> Response:
         row = webhooks.get(connection, webhook_id)

@@ -111,6 +111,27 @@ def test_counts_follow_changes_and_leave_with_their_partition(database: Database
         assert connection.exec_driver_sql("SELECT count(*) FROM counted_partitions").scalar_one() == 0
 
 
+def test_a_day_that_is_too_slow_to_count_keeps_no_other_back_and_is_let_alone_for_a_while(
+    database: Database, database_url: str
+) -> None:
+    run(database, _JOBS.format(day=TODAY, number=30_000), _AUDIT.format(day=TODAY, number=30_000))
+    run(database, "SELECT pg_stat_force_next_flush()", "SELECT 1")
+    locked = Database(database_url, application="test")
+    hasty = Database(database_url, application="test", statement_timeout_ms=500)
+    with locked.transaction() as connection:
+        connection.exec_driver_sql("LOCK TABLE job_counts")
+        Counting(hasty).run(NOW)
+        assert audit_total(database) == 30_000
+        Counting(hasty).run(NOW)  # not tried again at once: that would wait for the lock
+    with database.transaction() as connection:
+        assert counts.stale(connection, "jobs") == []
+        connection.exec_driver_sql("UPDATE counted_partitions SET counted_at = counted_at - interval '1 hour'")
+    Counting(hasty).run(NOW)
+    assert jobs_total(database) == 30_000
+    for opened in (locked, hasty):
+        opened.close()
+
+
 def test_lists_hold_what_fits_in_order_whatever_is_asked(database: Database) -> None:
     """Against a filter in Python, over many combinations and pages."""
     run(database, _MIXED)

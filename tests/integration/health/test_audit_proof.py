@@ -181,5 +181,5 @@ def test_jobs_are_kept_for_as_long_as_a_schedule_may_catch_up(rows: Rows, databa
         " VALUES (1, 'rarely', 'analysis', 'monthly', %s)",
         100 * 86_400,
     )
-    Retention(database, Periods(jobs=90, audit=400, artifacts=90), lambda _before: 0).run(NOW)
+    Retention(database, Periods(jobs=90, audit=400, artifacts=90), lambda _before, _kept: 0).run(NOW)
     assert [rows("SELECT to_regclass(%s)::text", f"jobs_{day:%Y%m%d}")[0][0] is None for day in days] == [True, False]

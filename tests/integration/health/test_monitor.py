@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from services.health.exposition import families
 from shared.domain.health import Limits
-from shared.storage import issues, monitor
+from shared.storage import issues, monitor, snapshot
 from shared.storage.database import Database
 from tests.integration.health.support import Rows
 
@@ -114,6 +115,42 @@ def test_a_missing_leader(rows: Rows, database: Database) -> None:
     rows("UPDATE leases SET expires_at = now() - interval '1 minute' WHERE name = 'dispatcher'")
     heal = "UPDATE leases SET expires_at = 'infinity' WHERE name = 'dispatcher'"
     opens_and_resolves(rows, database, ("no_leader", "critical", None), heal)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_no_leader(rows: Rows, database: Database) -> None:
+    rows("UPDATE leases SET expires_at = now() + interval '1 hour' WHERE name = 'dispatcher'")
+    assert report(database) == []
+    assert report(database) == [("no_leader", "critical", None)]
+
+
+def test_what_is_gone_hides_nobody_who_is_stale(rows: Rows, database: Database) -> None:
+    """A schedule that was deleted after a skip has an occurrence and no run after it, for ever."""
+    rows(
+        "INSERT INTO schedule_timers (schedule_id, project_id, last_claimed_for)"
+        " SELECT 1_000_000 + i, 1, now() - interval '9 days' FROM generate_series(1, 5_000) AS i"
+    )
+    schedule_id = schedule(rows)
+    rows("UPDATE schedule_timers SET last_claimed_for = now() - interval '2 days' WHERE schedule_id = %s", schedule_id)
+    assert report(database) == []
+    assert report(database) == [("stale", "warning", schedule_id)]
+
+
+def test_every_open_issue_is_counted_however_many_there_are(rows: Rows, database: Database) -> None:
+    rows(
+        "INSERT INTO health_issues (kind, subject, severity, detail, since, opened_at, schedule_id)"
+        " SELECT 'overdue', 'schedule ' || i, 'critical', 'late', now(), now(), i FROM generate_series(1, 1_500) AS i"
+    )
+    rows(
+        "INSERT INTO health_issues (kind, subject, severity, detail, since, opened_at)"
+        " VALUES ('no_leader', 'dispatcher', 'critical', 'nobody', now(), now())"
+    )
+    with database.transaction() as connection:
+        figures = snapshot.figures(connection, 10)
+    (family,) = [one for one in families(figures) if one.name == "commandcenter_health_open_issues"]
+    found = {(one.labels["kind"], one.labels["severity"]): one.value for one in family.samples}
+    assert found["overdue", "critical"] == 1_500
+    assert found["no_leader", "critical"] == 1
+    assert found["stale", "warning"] == 0
 
 
 def test_missing_partitions(rows: Rows, database: Database, owner_url: str) -> None:

@@ -17,6 +17,7 @@ from shared.kafka.producer import Producer
 from shared.kafka.topics import ensure_topics
 from shared.storage import issues
 from shared.storage.database import Database
+from shared.storage.monitor import Finding
 from tests.integration.health.support import NOW, Rows
 from tests.topics import read_all
 
@@ -93,3 +94,22 @@ def test_without_kafka_the_schedules_are_judged_all_the_same(rows: Rows, databas
     assert current(database) == [("no_leader", "critical")]
     with database.transaction() as connection:
         assert len(issues.unannounced(connection)) == 1, "told when Kafka is back"
+
+
+def test_while_kafka_is_away_nobody_says_that_a_consumer_moves_again(
+    rows: Rows, database: Database, kafka_server: str, topic_prefix: str
+) -> None:
+    rows(
+        "INSERT INTO health_issues (kind, subject, severity, detail, since, opened_at)"
+        " VALUES ('stuck_consumer', 'group idler', 'critical', 'it is behind', now(), now())"
+    )
+    ensure_topics(kafka_server, topic_prefix, FIXED, partitions=1, replication=1)
+    producer = Producer(kafka_server, topic_prefix, "health")
+    answers: list[list[Finding] | None] = [None, None, [], []]
+    monitor = Monitor(database, Limits(), Announcer(database, producer), lambda _now: answers.pop(0))
+    seen = []
+    for _ in range(4):
+        monitor.report(NOW)
+        seen.append(current(database))
+    still = [("stuck_consumer", "critical")]
+    assert seen == [still, still, still, []]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -15,7 +17,9 @@ from prometheus_client import REGISTRY
 from standardwebhooks import Webhook
 
 from deploy.local.ports import free_ports
+from services.health import notifying
 from services.health.notifying import MailChannel, WebhookChannel
+from shared import clock
 from shared.storage.issues import Issue
 from shared.webhook_secrets import new_secret
 
@@ -30,6 +34,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status = 204
+        self.endless = False
         self.got: list[tuple[dict[str, str], bytes]] = []
         receiver = self
 
@@ -39,6 +44,9 @@ class Receiver:
                 receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 self.send_response(receiver.status)
                 self.end_headers()
+                with suppress(OSError):  # until the other side hangs up
+                    while receiver.endless:
+                        self.wfile.write(b"more ")
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Silent."""
@@ -82,6 +90,21 @@ def test_a_receiver_that_fails_holds_up_nobody_and_its_address_stays_out_of_the_
     WebhookChannel("http://127.0.0.1:1/", None)(TOLD)
     assert faults("alerts_webhook") == before + 2
     assert "hush" not in capsys.readouterr().out
+
+
+def test_endpoints_that_hang_are_given_up(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifying, "TIMEOUT", 0.3)
+    receiver.endless = True
+    before = faults("alerts_webhook"), faults("alerts_mail")
+    began = clock.monotonic()
+    WebhookChannel(receiver.url, None)(TOLD)
+    assert faults("alerts_webhook") == before[0], "its status is all that is asked for"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        WebhookChannel(f"http://127.0.0.1:{port}/", None)(TOLD)
+        MailChannel(f"smtp://127.0.0.1:{port}", "a@example.org", ["ops@example.org"])(TOLD)
+    assert (faults("alerts_webhook"), faults("alerts_mail")) == (before[0] + 1, before[1] + 1)
+    assert clock.monotonic() - began < 5
 
 
 class Mailbox:

@@ -68,7 +68,9 @@ def test_what_is_too_large_is_refused_and_leaves_nothing(store: ArtifactStore) -
 def test_whole_days_expire(store: ArtifactStore) -> None:
     for day in (1, 2, 3):
         store.save(DAY.replace(day=day), day, 1, "report.csv", BytesIO(b"x"), "text/csv")
-    assert store.expire(date(2026, 3, 3)) == 2
+    assert store.expire(date(2026, 3, 3), [date(2026, 3, 2)]) == 1
+    assert b"".join(store.open(DAY.replace(day=2), 2, 1, "report.csv")) == b"x"
+    assert store.expire(date(2026, 3, 3)) == 1
     assert store.expire(date(2026, 3, 3)) == 0
     with pytest.raises(ArtifactMissing):
         store.open(DAY.replace(day=2), 2, 1, "report.csv")

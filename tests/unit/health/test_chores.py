@@ -32,13 +32,25 @@ def at(day: int, hour: int, minute: int = 0) -> datetime:
         (at(12, 2), at(13, 1, 59), False),
         (at(10, 2), at(12, 1), True),  # yesterday's was missed: made up for once
         (at(12, 1), at(12, 2), True),  # made up for late yesterday's, today's still comes
+        (at(12, 2, 1), at(12, 2), False),  # the clock was set back a little right after it: once is enough
+        (at(12, 0), at(11, 2), False),
+        (at(28, 2), at(12, 1), True),  # noted while the clock was weeks ahead
     ],
 )
 def test_a_daily_chore(last: datetime | None, now: datetime, due: bool) -> None:
     assert DAILY.due(last, now) is due
 
 
-@pytest.mark.parametrize(("last", "due"), [(None, True), (at(12, 1, 55), True), (at(12, 1, 56), False)])
+@pytest.mark.parametrize(
+    ("last", "due"),
+    [
+        (None, True),
+        (at(12, 1, 55), True),
+        (at(12, 1, 56), False),
+        (at(12, 2, 1), False),
+        (at(12, 3), True),  # noted while the clock was an hour ahead: no silence for an hour
+    ],
+)
 def test_a_frequent_chore(last: datetime | None, due: bool) -> None:
     assert OFTEN.due(last, at(12, 2)) is due
 

@@ -26,6 +26,11 @@ RULE_TESTS = sorted(str(path) for path in (PROMETHEUS / "tests").glob("*.yml"))
 RUNBOOK = (PROJECT_ROOT / "docs" / "runbook.md").read_text()
 _NAME = re.compile(r"\b(?:commandcenter_|commandcenter:|schedule_)[a-z0-9_:]+")
 _LABELS = {"schedule_id"}
+_FAMILIES = {
+    "commandcenter_tick_duration_seconds",
+    "commandcenter_claim_batch_size",
+    "commandcenter_record_duration_seconds",
+}
 
 
 def rules(name: str) -> list[dict[str, Any]]:
@@ -60,6 +65,10 @@ def test_every_query_asks_for_metrics_that_exist() -> None:
     asked = {name for query in queries() for name in _NAME.findall(query)} - _LABELS
     assert asked - known == set()
     assert len(BOARDS) == 2
+
+
+def test_the_runbook_names_metrics_that_exist() -> None:
+    assert set(re.findall(r"`(commandcenter_[a-z0-9_]+)`", RUNBOOK)) - exported() - _FAMILIES == set()
 
 
 def test_the_names_of_the_reference_are_exported() -> None:
