@@ -15,11 +15,11 @@ log = get_logger(__name__)
 
 
 def of(
-    connection: Connection, stored: StoredSchedule, recurrence: Recurrence, conflict_key: str, now: datetime
+    connection: Connection, stored: StoredSchedule, recurrence: Recurrence | None, conflict_key: str, now: datetime
 ) -> list[dict[str, Any]]:
     """The conflicts of a schedule, the most frequent first; none while it is disabled."""
     definition = stored.definition
-    if not definition.enabled or stored.timer.next_run_at is None:
+    if recurrence is None or not definition.enabled or stored.timer.next_run_at is None:
         return []
     others = conflict_queries.candidates(
         connection, stored.id, definition.project_id, definition.task_type, conflict_key

@@ -19,7 +19,9 @@ from services.api.caller import Caller
 from services.api.models.schedules import ScheduleUpdate, shown
 from services.api.preconditions import check_version
 from services.api.problems import not_found
+from shared.domain.catchup import SkipRange
 from shared.domain.job import SkipReason
+from shared.domain.recurrence import Recurrence, RecurrenceError
 from shared.domain.schedule import (
     DEFINITION_FIELDS,
     TIMING_FIELDS,
@@ -86,10 +88,11 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
     around = surroundings_of(connection, after, reserve=False)
     warnings = warnings_of(after, around)
     key = parameters.conflict_key(after.task_parameters)
+    recurrence: Recurrence | None = None
     if differing & _JUDGED:
         principal, settings = caller.principal, caller.context.settings
         recurrence = judge(connection, after, around, principal, settings, stored.created_at, retimed=retimed)
-    else:
+    elif after.enabled:  # one that cannot be evaluated any more (a zone that is gone) can be disabled all the same
         recurrence = recurrence_of(after, stored.created_at)
     if not differing:
         found = conflicts.of(connection, stored, recurrence, key, now)
@@ -99,7 +102,7 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
     # One that the dispatcher took off the clock, because it could not be dispatched, is wound up by any edit.
     if moved or (after.enabled and timer.next_run_at is None):
         timer = Timer()
-        if after.enabled:
+        if recurrence is not None and after.enabled:
             timer = timer_after(recurrence, stored.id, now, stored.last_claimed_for)
             if moved and timer.next_run_at is None:
                 warnings.append("nothing falls due inside its window: this schedule will never run")
@@ -159,7 +162,10 @@ def skip_unclaimed(connection: Connection, stored: StoredSchedule, now: datetime
     """Put what fell due and was not claimed on record, before it is forgotten."""
     if stored.timer.occurrence is None or stored.timer.occurrence > now:
         return
-    missed = unclaimed(recurrence_of(stored.definition, stored.created_at), stored.timer, now, reason.value)
+    try:
+        missed = unclaimed(recurrence_of(stored.definition, stored.created_at), stored.timer, now, reason.value)
+    except RecurrenceError:  # nobody can tell what else fell due; it can be disabled and deleted all the same
+        missed = SkipRange(stored.timer.occurrence, stored.timer.occurrence, 1, reason.value)
     if missed is None:
         return
     skip = jobs.Skip(

@@ -76,6 +76,23 @@ def test_an_edit_winds_up_what_the_dispatcher_took_off_the_clock(api: Api) -> No
     assert (answer.json()["next_run_at"], answer.json()["warnings"]) == (None, over["warnings"][:1])  # of its target
 
 
+@pytest.mark.parametrize("due", [False, True])
+def test_what_cannot_be_evaluated_any_more_can_be_disabled_and_deleted(api: Api, due: bool) -> None:
+    """A zone that an update of the time zone database took away."""
+    first, second = api.create(), api.create()
+    for one in (first, second):
+        if due:
+            api.make_due(one["id"])
+        api.rows("UPDATE schedules SET timezone = 'Mars/Olympus' WHERE id = %s", one["id"])
+    renamed = api.client.patch(path(first), json={"name": "still on"})
+    assert [error["field"] for error in renamed.json()["errors"]] == ["timezone"]
+    disabled = api.client.post(path(first, "/disable"))
+    assert (disabled.status_code, disabled.json()["enabled"]) == (200, False)
+    assert api.client.delete(path(second)).status_code == 204
+    skips = "SELECT reason, count(*) FROM jobs WHERE schedule_id IN (%s, %s) GROUP BY 1 ORDER BY 1"
+    assert api.rows(skips, first["id"], second["id"]) == ([("deleted", 1), ("disabled", 1)] if due else [])
+
+
 def test_missed_occurrences_become_one_range(api: Api) -> None:
     two_days_ago = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     made = api.create(frequency="interval", interval_seconds=60, start_time=two_days_ago)
