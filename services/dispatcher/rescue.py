@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from services.dispatcher import traces
 from services.dispatcher.giving_way import cancelled, given_up
 from services.dispatcher.leadership import LEASE, Leadership
+from services.dispatcher.letters import letters
 from services.dispatcher.unended import end_unended
 from services.dispatcher.zone_rules import ZoneRules
 from shared import clock
@@ -199,6 +200,7 @@ class Rescue:
         runs = rescue.lost_runs(self._session, self._most)
         ended: list[tuple[int, int, bool]] = []
         messages: Messages = []
+        failures: list[RunFailed] = []
         for run in runs:
             if _has_ended(run):
                 # By its result: nobody marks the claim of a worker elsewhere, nor that of one that died just then.
@@ -210,7 +212,7 @@ class Rescue:
             if failure is not None and run.blocked_by is not None:
                 messages.append(given_up(_job_of(failure), run.blocked_by, now))
             elif failure is not None:
-                messages.append(_failed(failure))
+                failures.append(failure)
             log.warning(
                 "Job %s lost its worker %s during attempt %s",
                 run.job_id,
@@ -220,10 +222,11 @@ class Rescue:
                 schedule_id=run.schedule_id,
                 job_id=run.job_id,
             )
+        messages += map(_failed, failures)
         if ended:
             rescue.end_lost(self._session, ended)
             RESCUED.labels(FailureReason.WORKER_LOST.value).inc(len(messages))
-        return messages, len(runs) == self._most
+        return messages + letters(self._session, failures, now), len(runs) == self._most
 
     def _never_started(self, now: datetime) -> tuple[Messages, bool]:
         """Jobs nobody has claimed within their queue timeout: nobody may claim them any more."""
@@ -232,19 +235,19 @@ class Rescue:
             return [], False
         attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in jobs]
         blocked = block(self._session, attempts, NEVER_STARTED_BY)
-        messages: Messages = []
+        failures = [_never_started(job, now) for job in jobs if job.job_id in blocked]
         for job in jobs:
             if job.job_id in blocked:
-                messages.append(_failed(_never_started(job, now)))
                 log.warning(
-                    "Job %s was never started within its queue timeout",
+                    "Job %s was never started within its queue timeout: does any worker serve %s?",
                     job.job_id,
+                    job.task_type,
                     action="rescue.never_started",
                     schedule_id=job.schedule_id,
                     job_id=job.job_id,
                 )
-        RESCUED.labels(FailureReason.NEVER_STARTED.value).inc(len(messages))
-        return messages, len(jobs) == self._most
+        RESCUED.labels(FailureReason.NEVER_STARTED.value).inc(len(failures))
+        return [*map(_failed, failures), *letters(self._session, failures, now)], len(jobs) == self._most
 
     def _unended(self, now: datetime) -> tuple[Messages, bool]:
         return end_unended(self._session, now, self._most)
@@ -342,7 +345,8 @@ def _never_started(job: OpenJob, now: datetime) -> RunFailed:
         task_type=job.task_type,
         scheduled_for=job.scheduled_for,
         finished_at=now,
-        error="No worker took this job within its queue timeout",
+        error=f"No worker took this run within its queue timeout: nobody serves the task type {job.task_type},"
+        " or all who do were busy",
         reason=FailureReason.NEVER_STARTED.value,
         will_retry=False,
     )

@@ -7,6 +7,7 @@ rescue, inside its fenced transaction.
 from datetime import datetime
 from typing import Any
 
+from services.dispatcher.letters import letters
 from shared.domain.job import FailureReason
 from shared.domain.retry import RetryPolicy, delay_before_next
 from shared.events.due import SOURCE
@@ -31,11 +32,14 @@ def end_unended(session: Session, now: datetime, limit: int) -> tuple[list[Messa
         return [], False
     ends = [(one, _end(one, now)) for one in found]
     over = unended.close(session, [(one, isinstance(end, RunFailed) and end.will_retry) for one, end in ends], BY)
-    messages = []
+    messages, failures = [], []
     for one, end in ends:
         if one.job_id not in over:
             continue  # somebody has claimed it meanwhile
-        kind = "failed" if isinstance(end, RunFailed) else "cancelled"
+        kind = "cancelled"
+        if isinstance(end, RunFailed):
+            kind = "failed"
+            failures.append(end)
         event_id = ended_id(one.job_id, one.attempt, kind, "dispatcher-unended")
         messages.append(encode(RUNS_RESULTS.name, Event(event_id, SOURCE, now, end, one.schedule_id, one.job_id)))
         RESCUED.labels(end.reason).inc()
@@ -48,7 +52,7 @@ def end_unended(session: Session, now: datetime, limit: int) -> tuple[list[Messa
             schedule_id=one.schedule_id,
             job_id=one.job_id,
         )
-    return messages, len(found) == limit
+    return messages + letters(session, failures, now), len(found) == limit
 
 
 def _end(one: Unended, now: datetime) -> RunFailed | RunCancelled:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from services.worker.settings import Settings
 from shared.events.envelope import UnreadableEvent, decode
+from shared.events.topics import SCHEDULES
 from shared.events.types import RunDue
 from shared.kafka.consumer import Record
 from shared.kafka.dead_letters import (
@@ -20,6 +21,7 @@ from shared.kafka.dead_letters import (
     PARTITION,
     REASON,
     TOPIC,
+    TRUNCATED,
     DeadLetterReader,
     DeadLettersUnavailable,
     original_headers,
@@ -65,6 +67,11 @@ def resend(record: Record, settings: Settings) -> str:
     due = _due(record)
     if due is not None:
         return _run_again(due, settings)
+    if TRUNCATED in about:
+        raise ResendRefused("only a part of this message was kept: it cannot be sent again")
+    if topic == SCHEDULES.name:
+        # The topic keeps the last message of each key: an older change that came again would hide the newer ones.
+        raise ResendRefused("a change of a schedule is sent again over the API, which knows whether it is the last one")
     producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "dead-letters")
     failures: list[str | None] = []
     producer.send_bytes(topic, record.key, original_headers(record.headers), record.value, failures.append)
@@ -84,7 +91,7 @@ def _run_again(due: RunDue, settings: Settings) -> str:
                 raise ResendRefused(f"job {due.job_id} has not ended: it is {job.status}")
             made = jobs.insert_manual(connection, due.schedule_id, now) if now is not None else None
             if made is None:
-                raise ResendRefused(f"schedule {due.schedule_id} does not exist any more")
+                raise ResendRefused(f"schedule {due.schedule_id} has been deleted")
     finally:
         database.close()
     return f"Job {made} runs the work of job {due.job_id} again."

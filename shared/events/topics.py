@@ -75,7 +75,7 @@ RUNS_CONTROL = Topic(
 )
 RUNS_DEAD = Topic(
     "runs.dead",
-    producers=("worker", "health", "dispatcher (relay)"),
+    producers=("worker", "health", "dispatcher"),
     consumers=("health", "operators"),
     retention=timedelta(days=30),
     key="the original key",

@@ -28,7 +28,7 @@ WITH made AS (
                       max_attempts, never_started_at)
     SELECT id, version, project_id, task_type, :trigger, 'queued', :scheduled_for, :now, max_attempts,
            CAST(:now AS timestamptz) + make_interval(secs => queue_timeout_seconds)
-    FROM schedules WHERE id = :schedule_id
+    FROM schedules WHERE id = :schedule_id AND deleted_at IS NULL
     ON CONFLICT DO NOTHING
     RETURNING id, schedule_id, schedule_version, project_id, task_type, trigger, scheduled_for, attempt, max_attempts
 )
@@ -50,9 +50,9 @@ def insert_job(
 ) -> int | None:
     """Store one queued job and its run.due in the outbox, and wake the relay. Returns the job's id.
 
-    A manual job's `scheduled_for` is its request instant (`now`). None when there is no such schedule, or when the
-    occurrence already has its ledger entry (triggers `schedule` and `catchup`). Overlap is the caller's question.
-    Call it once a transaction: it notifies.
+    A manual job's `scheduled_for` is its request instant (`now`). None when there is no such schedule (any more), or
+    when the occurrence already has its ledger entry (triggers `schedule` and `catchup`). Overlap is the caller's
+    question. Call it once a transaction: it notifies.
     """
     values = {"schedule_id": schedule_id, "trigger": trigger.value, "scheduled_for": scheduled_for, "now": now}
     row = connection.execute(_INSERT, values).one_or_none()
@@ -66,7 +66,7 @@ def insert_job(
 def insert_manual(
     connection: Connection, schedule_id: int, now: datetime, traceparent: str | None = None
 ) -> int | None:
-    """A manual job of a schedule, requested now; its id, or None when there is no such schedule."""
+    """A manual job of a schedule, requested now; its id, or None when there is no such schedule (any more)."""
     return insert_job(
         connection, schedule_id, trigger=Trigger.MANUAL, scheduled_for=now, now=now, traceparent=traceparent
     )

@@ -38,7 +38,7 @@ class JobRow:
 
 @dataclass(slots=True)
 class Outcome:
-    """A job's new state. None leaves the stored value, except `next_attempt_at`, which is set as it is."""
+    """A job's new state. None leaves the stored value, but for `next_attempt_at`, and what another attempt has left."""
 
     job_id: int
     scheduled_for: datetime
@@ -67,8 +67,10 @@ _APPLY = text(
     " reason = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.reason, j.reason) END,"
     " error = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.error, j.error) END,"
     " started_at = coalesce(o.started_at, j.started_at), finished_at = coalesce(o.finished_at, j.finished_at),"
-    " next_attempt_at = o.next_attempt_at, result = coalesce(o.result, j.result),"
-    " artifacts = coalesce(o.artifacts, j.artifacts)"
+    " next_attempt_at = o.next_attempt_at,"
+    # What an attempt has left is its own: its files lie under its number, a later one has others or none.
+    " result = CASE WHEN j.status = 'retrying' AND o.attempt = j.attempt THEN j.result ELSE o.result END,"
+    " artifacts = CASE WHEN j.status = 'retrying' AND o.attempt = j.attempt THEN j.artifacts ELSE o.artifacts END"
     " FROM json_to_recordset(CAST(:outcomes AS json)) AS o (job_id bigint, scheduled_for timestamptz, status text,"
     " attempt smallint, reason text, error text, started_at timestamptz, finished_at timestamptz,"
     " next_attempt_at timestamptz, result jsonb, artifacts jsonb)"

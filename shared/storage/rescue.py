@@ -33,7 +33,8 @@ ORDER BY j.next_attempt_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 _RETRY = """
 WITH moved AS (
     UPDATE jobs AS j SET status = 'queued', attempt = j.attempt + 1, next_attempt_at = NULL, started_at = NULL,
-        finished_at = NULL, never_started_at = %(now)s::timestamptz + interval '1 second' *
+        finished_at = NULL, result = NULL, artifacts = NULL,
+        never_started_at = %(now)s::timestamptz + interval '1 second' *
             coalesce((SELECT queue_timeout_seconds FROM schedules WHERE id = j.schedule_id), 86400)
     FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS due (id, scheduled_for)
     WHERE j.id = due.id AND j.scheduled_for = due.scheduled_for AND j.status = 'retrying'
@@ -83,6 +84,14 @@ WITH moved AS (
     WHERE j.id = d.id AND j.scheduled_for = d.scheduled_for AND j.held AND j.status = 'queued'
     RETURNING j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
         j.max_attempts
+)
+"""
+_AS_THEY_ARE = """
+WITH moved AS (
+    SELECT j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
+        j.max_attempts
+    FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS d (id, scheduled_for)
+    JOIN jobs AS j ON j.id = d.id AND j.scheduled_for = d.scheduled_for
 )
 """
 _LEASES_OVER = """
@@ -190,9 +199,7 @@ def take_blocked_retries(session: Session, now: datetime, limit: int) -> tuple[l
 def _retry(session: Session, now: datetime, jobs: list[tuple[Any, ...]]) -> tuple[list[DueRun], list[Stopped]]:
     if not jobs:
         return [], []
-    instants = array(f'"{scheduled_for.isoformat()}"' for _, scheduled_for in jobs)
-    values = {"now": now, "ids": array(job_id for job_id, _ in jobs), "instants": instants}
-    rows = session.execute(_RETRY + _WITH_DEFINITION, values)
+    rows = session.execute(_RETRY + _WITH_DEFINITION, {"now": now, **_keys([(job[0], job[1]) for job in jobs])})
     stopped = [
         Stopped(
             OpenJob(run.schedule_id, run.job_id, run.attempt, run.scheduled_for, False, run.project_id, run.task_type),
@@ -223,12 +230,13 @@ def held_jobs(session: Session, after: int, limit: int) -> tuple[list[HeldJob], 
 
 def release(session: Session, now: datetime, jobs: Sequence[HeldJob]) -> list[DueRun]:
     """Hold these back no longer; returns what to publish."""
-    values = {
-        "now": now,
-        "ids": array(job.job_id for job in jobs),
-        "instants": array(f'"{job.scheduled_for.isoformat()}"' for job in jobs),
-    }
+    values = {"now": now, **_keys([(job.job_id, job.scheduled_for) for job in jobs])}
     return [_due_run(row, now) for row in session.execute(_RELEASE + _WITH_DEFINITION, values)]
+
+
+def due_runs(session: Session, now: datetime, jobs: Sequence[tuple[int, datetime]]) -> list[DueRun]:
+    """The due runs of jobs (id, scheduled_for) at the attempts they have reached; nothing is changed."""
+    return [_due_run(row, now) for row in session.execute(_AS_THEY_ARE + _WITH_DEFINITION, _keys(jobs))]
 
 
 def lost_runs(session: Session, limit: int) -> list[LostRun]:
@@ -254,6 +262,11 @@ def end_lost(session: Session, ended: Sequence[tuple[int, int, bool]]) -> None:
 def never_started(session: Session, now: datetime, limit: int) -> list[OpenJob]:
     """Queued jobs that nobody claimed in time."""
     return list(map(OpenJob._make, session.prepared(_NEVER_STARTED, {"now": now, "limit": limit})))
+
+
+def _keys(jobs: Sequence[tuple[int, datetime]]) -> dict[str, str]:
+    instants = array(f'"{scheduled_for.isoformat()}"' for _, scheduled_for in jobs)
+    return {"ids": array(job_id for job_id, _ in jobs), "instants": instants}
 
 
 def _due_run(row: tuple[Any, ...], now: datetime) -> DueRun:

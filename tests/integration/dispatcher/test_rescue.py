@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from shared.domain.recurrence import tzdb_version
+from shared.events.types import RunDue
 from tests.dispatching import Dispatchers, Ledger
 from tests.topics import Seen
 from tests.waiting import eventually
@@ -37,11 +38,13 @@ def _results(dispatchers: Dispatchers, job: int) -> list[Seen]:
 
 def test_a_due_retry_is_published_as_the_next_attempt(ledger: Ledger, dispatchers: Dispatchers) -> None:
     schedule, job = _job(ledger, "retrying", next="now")
+    ledger.run("""UPDATE jobs SET result = '{"of": 1}', artifacts = '[{"name": "of-1.csv"}]'""")
     dispatchers.start()
     eventually(lambda: ledger.jobs(schedule)[0]["status"] == "queued", 15)
     eventually(ledger.outbox_empty)
     stored = ledger.jobs(schedule)[0]
     assert (stored["attempt"], stored["next_attempt_at"]) == (2, None)
+    assert (stored["result"], stored["artifacts"]) == (None, None), "those of the first attempt"
     assert stored["never_started_at"] is not None
     (event,) = dispatchers.events("runs.due.health_check")
     assert (event.headers["ce_id"], event.data["attempt"]) == (f"run-due-{job}-2", 2)
@@ -61,6 +64,12 @@ def test_a_lost_worker_is_a_failure_that_is_retried(ledger: Ledger, dispatchers:
     assert (final.data["will_retry"], final.data["next_attempt_at"]) == (False, None)
     claims = ledger.run("SELECT attempt, ended_at IS NOT NULL, will_retry FROM run_claims ORDER BY attempt")
     assert claims == [(1, True, True), (3, True, False)]
+    (letter,) = eventually(lambda: dispatchers.events("runs.dead"), 5, "what is given up lies with the dead letters")
+    due = RunDue.model_validate(letter.data)
+    assert (due.job_id, due.attempt, due.task_type) == (last, 3, "health_check")
+    assert letter.headers["ce_id"] == f"run-due-{last}-3"
+    assert letter.headers["dead_topic"] == "runs.due.health_check"
+    assert letter.headers["dead_reason"].startswith("given up after attempt 3: worker_lost: ")
 
 
 def test_the_claim_of_an_attempt_whose_end_is_known_is_closed_without_a_word(
@@ -85,8 +94,11 @@ def test_a_job_nobody_starts_ends_and_cannot_be_started(ledger: Ledger, dispatch
     dispatcher = dispatchers.start()
     (event,) = eventually(lambda: _results(dispatchers, job), 15)
     assert (event.data["reason"], event.data["will_retry"], event.data["worker"]) == ("never_started", False, None)
+    assert "nobody serves the task type health_check" in event.data["error"]
     assert ledger.run("SELECT job_id, ended_at IS NOT NULL FROM run_claims") == [(job, True)]
     assert f"Job {job} was never started" in dispatcher.log
+    (letter,) = eventually(lambda: dispatchers.events("runs.dead"), 5)
+    assert (letter.data["job_id"], letter.headers["dead_consumer"]) == (job, "dispatcher")
     assert not _results(dispatchers, waiting)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from services.health.recorder import Recorder, TooManyDead
 from shared.events.envelope import Event
 from shared.events.examples import EXAMPLES
-from shared.events.types import Actor, ObjectChanged, RunRequested, ScheduleCreated
+from shared.events.types import Actor, Artifact, ObjectChanged, RunRequested, ScheduleCreated
 from shared.kafka.consumer import Record
 from shared.storage.audit_chain import BEGINNING, FIELDS, body, canonical, link
 from shared.storage.database import Database, DatabaseUnavailable
@@ -112,6 +113,27 @@ def test_a_success_after_a_failure_keeps_nothing_of_it(rows: Rows, recorder: Rec
     rows("UPDATE jobs SET status = 'queued', attempt = 2 RETURNING 1")  # as the dispatcher does when the retry is due
     recorder.record([record(event("started", job, attempt=2)), record(event("succeeded", job, attempt=2))])
     assert rows("SELECT status, reason, error, attempt FROM jobs") == [("succeeded", None, None, 2)]
+
+
+def test_what_an_attempt_has_left_is_not_shown_as_the_next_ones(rows: Rows, recorder: Recorder) -> None:
+    left, next_fails, never_begins = rows.jobs(3, max_attempts=2)
+    result, artifacts = {"targets": 1}, [Artifact(name="a.csv", media_type="text/csv", size=1, sha256="0" * 64)]
+    first = []
+    for job in (left, next_fails, never_begins):
+        one = event("retried", job)
+        first.append(replace(one, data=one.data.model_copy(update={"result": result, "artifacts": artifacts})))
+    recorder.record([record(one) for one in first])
+    shown = "SELECT id, status, result, artifacts->0->>'name' FROM jobs ORDER BY scheduled_for DESC, id"
+    kept = (result, "a.csv")
+    assert rows(shown) == [(job[0], "retrying", *kept) for job in (left, next_fails, never_begins)]
+    rows("UPDATE jobs SET status = 'queued', attempt = 2 WHERE id = %s RETURNING 1", next_fails[0])
+    cancelled = event("cancelled", never_begins, attempt=2)
+    recorder.record([record(event("failed", next_fails, attempt=2)), record(cancelled)])
+    assert rows(shown) == [
+        (left[0], "retrying", *kept),
+        (next_fails[0], "failed", None, None),
+        (never_begins[0], "cancelled", None, None),
+    ]
 
 
 def test_statistics_say_how_the_last_runs_went(rows: Rows, recorder: Recorder) -> None:

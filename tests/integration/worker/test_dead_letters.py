@@ -62,6 +62,11 @@ def test_letters_are_listed_shown_and_sent_again(runs: Runs, letters: dict[str, 
     assert said == f"Job {made[0]} runs the work of job 900 again.\n"
     assert len(runs.query("SELECT 1 FROM outbox")) == 1
 
+    # Work of a schedule that has been deleted since is nobody's any more.
+    runs.query("UPDATE schedules SET deleted_at = now(), enabled = false WHERE id = 7")
+    assert command(runs, "resend", letters["given up"]) == (1, "schedule 7 has been deleted\n")
+    assert len(runs.query("SELECT 1 FROM jobs")) == 1
+
     # What nobody could read: back to where it came from, byte for byte (and put aside once more).
     before = len(runs.read("runs.due.wait"))
     assert command(runs, "resend", letters["unreadable"])[0] == 0
