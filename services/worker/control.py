@@ -57,7 +57,7 @@ class Control:
                     self._cancel(event.data)
 
     def _cancel(self, request: RunCancel) -> None:
-        if self._executor.cancel(request.job_id, request.attempt, request.reason):
+        if self._executor.ask_to_stop(request.job_id, request.attempt, request.reason):
             log.info(
                 f"Stopping job {request.job_id}: {request.reason}",
                 action="run.cancelling",

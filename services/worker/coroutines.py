@@ -1,17 +1,18 @@
 """The event loop of coroutine handlers, on a thread of its own, which no handler can end.
 
 Used by the executor. Handlers share this loop, so what one of them does to it all others would feel: one that calls
-exit, or stops the loop, ends only its own attempt; one that blocks it is found out and named.
+exit, stops the loop or forks, ends only its own attempt; one that blocks it is found out and named.
 """
 
 import asyncio
+import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from services.worker.attempt import Failed, failure_of
 from services.worker.task import TaskContext, TaskError
@@ -40,11 +41,13 @@ class HandlerLoop:
         self._loop = asyncio.new_event_loop()
         self._ended = threading.Event()
         self._unanswered = 0
+        self._copied = False
         self._thread = threading.Thread(target=self._run, name=_PART, daemon=True)
         self._watching = threading.Thread(target=self._watch, name="handlers-watch", daemon=True)
 
     def start(self) -> None:
         """Run from now on."""
+        os.register_at_fork(after_in_child=self._copy)
         self._thread.start()
         self._watching.start()
 
@@ -66,13 +69,27 @@ class HandlerLoop:
         """Run a coroutine; from the loop's thread."""
         return self._loop.create_task(coroutine)
 
+    def end_copy(self) -> None:
+        """End here if this is a copy of the worker that a handler has forked: it must do nothing in its name."""
+        if self._copied:
+            os._exit(0)
+
+    def _copy(self) -> None:
+        """In a copy: it shares the others' sockets and the loop's own, so none of their steps may run in it."""
+        self._copied = True
+        self._loop._ready.clear()  # type: ignore[attr-defined]
+        self._loop.call_soon = lambda *_, **__: os._exit(0)  # type: ignore[method-assign]
+        self._loop.stop()
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         while not self._ended.is_set():
             try:
                 self._loop.run_forever()
             except BaseException:  # a task that a handler has started called exit: asyncio lets that come out here
+                self.end_copy()
                 log.exception("A handler tried to end the event loop; it runs on", action="handlers.exit")
+            self.end_copy()
 
     def _watch(self) -> None:
         """Looks are counted, not seconds: a process that was frozen as a whole has not blocked its loop."""
@@ -95,6 +112,21 @@ class HandlerLoop:
         stack = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0), _DEEPEST)
         foreign = [one for one in reversed(stack) if not any(part in one.filename for part in _OWN)]
         return [f"{Path(one.filename).name}:{one.lineno} in {one.name}" for one in foreign] or ["an unknown place"]
+
+
+def disarm_exit() -> None:
+    """Make os._exit what sys.exit is, but for the main thread, by which the worker itself ends, and in other processes.
+
+    Before any handler is imported: nothing else keeps code that shares this process from ending it without a word.
+    """
+    really, worker = os._exit, os.getpid()
+
+    def exits(status: int) -> NoReturn:
+        if os.getpid() == worker and threading.current_thread() is not threading.main_thread():
+            raise SystemExit(status)
+        really(status)
+
+    os._exit = exits
 
 
 def raised(error: BaseException, context: TaskContext) -> Failed:

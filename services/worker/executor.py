@@ -30,6 +30,8 @@ from shared.telemetry.tracing import begin_span
 LATE_CANCEL, CLAIM_LOST = "worker_stopping", "claim_lost"
 """Why the worker itself stops an attempt: neither cancels the job."""
 _WATCH_SECONDS = 0.25
+_REMEMBERED = 1_000
+"""Requests to stop what does not run here that are kept for attempts whose claim is just being made."""
 
 
 class Executor:
@@ -61,6 +63,7 @@ class Executor:
         self._taken: Counter[str] = Counter()
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._children: dict[tuple[int, int], ChildRun] = {}
+        self._asked: dict[int, tuple[int | None, str]] = {}
         self._stopping = False
         heavy = sum(self._limits[name] for name, handler in handlers.items() if handler.kind == "process")
         self._lane = ProcessLane(heavy) if heavy else None
@@ -91,7 +94,18 @@ class Executor:
             for attempt in batch:
                 self._running[attempt.key] = attempt
                 self._taken[attempt.due.task_type] += 1
+                number, reason = self._asked.get(attempt.due.job_id, (0, None))
+                if number in (None, attempt.due.attempt):
+                    attempt.cancel_reason = reason
         self._loop.call(self._begin_all, batch)
+
+    def ask_to_stop(self, job_id: int, attempt: int | None, reason: str) -> bool:
+        """Stop an attempt on request, also one that this worker has claimed and has yet to hear of from PostgreSQL."""
+        with self._lock:
+            self._asked[job_id] = attempt, reason
+            if len(self._asked) > _REMEMBERED:
+                del self._asked[next(iter(self._asked))]
+        return self.cancel(job_id, attempt, reason)
 
     def cancel(self, job_id: int, attempt: int | None, reason: str) -> bool:
         """Stop a running attempt (None: whichever runs); False when none runs here."""
@@ -169,12 +183,15 @@ class Executor:
             sentence = f"no handler for task type {due.task_type} in this worker"
             self._end(attempt, Failed(sentence, FailureReason.NO_HANDLER, permanent=True))
             return
+        context = self._context(attempt)
         try:
             parameters = handler.parameters.model_validate(due.task_parameters)
         except ValidationError as error:
             self._end(attempt, _invalid(error))
             return
-        context = self._context(attempt)
+        except BaseException as error:  # noqa: BLE001 - a model's validators are the handler's code, too
+            self._end(attempt, raised(error, context))
+            return
         if handler.kind == "process":
             self._begin_child(attempt, handler, context)
         elif attempt.cancel_reason is not None:
@@ -204,7 +221,9 @@ class Executor:
         except asyncio.CancelledError:
             outcome = Failed("the handler cancelled itself", FailureReason.ERROR)
         except BaseException as error:  # noqa: BLE001 - foreign code: whatever it raises becomes the attempt's outcome
+            self._loop.end_copy()
             outcome = raised(error, context)
+        self._loop.end_copy()
         self._end(attempt, _timeout(attempt) if attempt.timed_out else outcome)
 
     def _cancel_task(self, attempt: Attempt) -> None:

@@ -51,5 +51,15 @@ def _plugged_in() -> list[Handler]:
         if not isinstance(handler, Handler) or not TASK_TYPE_NAME.fullmatch(handler.task_type):
             log.error("A task plug-in is no task handler", action="task_type.broken", plugin=point.value)
             continue
+        try:
+            handler.parameters.model_json_schema()
+        except Exception as error:  # the same boundary; the worker registers the type with this schema
+            log.exception(
+                "A task plug-in's parameters have no JSON Schema",
+                action="task_type.broken",
+                plugin=point.value,
+                error=str(error),
+            )
+            continue
         found.append(handler)
     return found

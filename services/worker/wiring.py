@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from services.worker.control import Control
+from services.worker.coroutines import disarm_exit
 from services.worker.executor import Executor
 from services.worker.heartbeat import Heartbeat
 from services.worker.incarnation import Incarnation
@@ -38,6 +39,7 @@ def run(settings: Settings) -> int:
     traces = tracing.configure("worker", settings)
     process = Process("worker", settings.instance_name)
     process.install_signals()
+    disarm_exit()
     try:
         Worker(settings, process).serve()
     finally:

@@ -301,7 +301,7 @@ def runs_on(kafka: str, prefix: str, database_url: str, home: Path) -> Iterator[
 
 PLUG_INS = {
     "plug_in": ("noop", "wait", "stubborn", "compute", "fail"),
-    "hostile_tasks": ("hostile", "hostile_coroutine"),
+    "hostile_tasks": ("hostile", "hostile_coroutine", "odd_parameters", "unschemed"),
 }
 
 

@@ -16,12 +16,31 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from services.worker.task import PermanentError, TaskContext, task
 from tests.integration.worker.plug_in import Nothing, leave_mark
 
 
 class Odd(BaseException):
     """No Exception: what catches only those lets it pass."""
+
+
+class Odder(Nothing):
+    """Parameters whose validation raises what no validation should."""
+
+    @field_validator("how")
+    @classmethod
+    def _odd(cls, how: str) -> str:
+        if how == "exit":
+            sys.exit(5)
+        raise LookupError("odd")
+
+
+class Unschemed(Nothing):
+    """Parameters that no JSON Schema can describe."""
+
+    what: Callable[[], int] = time.monotonic_ns
 
 
 class Mute(Exception):
@@ -53,6 +72,10 @@ async def hostile_coroutine(_context: TaskContext, parameters: Nothing) -> Any:
             asyncio.get_running_loop().stop()
             await asyncio.sleep(0.2)
             return {}
+        case "fork":
+            return await _fork_here(parameters)
+        case "hard_exit_of_a_thread":
+            await asyncio.to_thread(os._exit, 7)
         case "thread":
             threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
             asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
@@ -62,6 +85,31 @@ async def hostile_coroutine(_context: TaskContext, parameters: Nothing) -> Any:
             time.sleep(600)  # noqa: ASYNC251 - the fault itself
             return {}
     return _ANYWHERE[parameters.how](parameters)
+
+
+@task("odd_parameters", Odder)
+async def odd_parameters(_context: TaskContext, _parameters: Odder) -> dict[str, Any]:
+    """Never get here."""
+    return {}
+
+
+@task("unschemed", Unschemed)
+async def unschemed(_context: TaskContext, _parameters: Unschemed) -> dict[str, Any]:
+    """Never be served."""
+    return {}
+
+
+async def _fork_here(parameters: Nothing) -> dict[str, Any]:
+    """Two copies of the worker: one returns as if it were the worker, one goes on to the loop."""
+    returns = os.fork()
+    if returns == 0:
+        return {}
+    goes_on = os.fork()
+    if goes_on == 0:
+        await asyncio.sleep(0)
+        leave_mark(parameters, "a copy went on")
+        return {}
+    return {"codes": [os.waitpid(pid, 0)[1] for pid in (returns, goes_on)]}  # noqa: ASYNC222 - they end at once
 
 
 async def _exit() -> None:
@@ -174,6 +222,7 @@ def _kill_server(_parameters: Nothing) -> None:
 
 _ANYWHERE: dict[str, Callable[[Nothing], Any]] = {
     "exit": lambda _: sys.exit(3),
+    "hard_exit": lambda _: os._exit(7),
     "base_exception": _raise(Odd("odd")),
     "interrupt": _raise(KeyboardInterrupt()),
     "odd_words": _raise(RuntimeError("cannot read \udcff\x00.txt " + "x" * 3_000_000)),
@@ -187,7 +236,6 @@ _ANYWHERE: dict[str, Callable[[Nothing], Any]] = {
     "no_text": lambda _: {"text": "\udcff"},
 }
 _IN_A_PROCESS: dict[str, Callable[[Nothing], Any]] = _ANYWHERE | {
-    "hard_exit": lambda _: os._exit(7),
     "kill_parent_group": _kill_group,
     "ignore_cancel": _ignore_cancel,
     "leak": _leak,

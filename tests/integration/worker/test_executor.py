@@ -55,6 +55,20 @@ def test_a_cancel_reaches_a_running_attempt_within_a_second(ready: Runs, tmp_pat
     eventually(lambda: all(claim["ended_at"] for claim in ready.claims().values()))
 
 
+def test_a_request_to_stop_that_comes_before_the_claims_answer_is_kept(ready: Runs) -> None:
+    """The api saw the claim and asked; the worker, whose PostgreSQL answers late, has nothing running yet."""
+    running = ready.due("wait", {"seconds": 600})
+    ready.started(running)
+    late = {801: "wait", 802: "compute"}
+    for job in (*late, running):
+        ready.cancel(job)
+    assert isinstance(ready.ended(running, 3), RunCancelled), "and the requests before it have been read"
+    for job, task_type in late.items():
+        ready.due(task_type, {"seconds": 600}, job_id=job)
+    for job in late:
+        assert isinstance(ready.ended(job, 5), RunCancelled)
+
+
 def test_a_handler_that_ignores_its_cancellation_is_ended_all_the_same(ready: Runs, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     process = ready.due("hostile", {"how": "ignore_cancel", "mark": str(mark)})

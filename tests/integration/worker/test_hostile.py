@@ -27,6 +27,10 @@ ANYWHERE = {
     "no_json": ("error", "the result is no JSON"),
     "no_text": ("error", "the result is no JSON"),
 }
+AS_A_COROUTINE = {
+    "hard_exit": ("crashed", "the handler called exit (7)"),
+    "hard_exit_of_a_thread": ("crashed", "the handler called exit (7)"),
+}
 IN_A_PROCESS = {
     "hard_exit": ("crashed", "ended with exit code 7"),
     "kill_parent_group": ("crashed", "was killed by signal 9 (Killed)"),
@@ -57,13 +61,43 @@ def test_what_a_process_does_ends_its_own_attempt_alone(ready: Runs) -> None:
 def test_what_a_coroutine_does_ends_its_own_attempt_alone(ready: Runs) -> None:
     waiting = ready.due("wait", {"seconds": 3})
     ready.started(waiting)
-    jobs = {how: ready.due("hostile_coroutine", {"how": how}) for how in ANYWHERE}
+    expected = ANYWHERE | AS_A_COROUTINE
+    jobs = {how: ready.due("hostile_coroutine", {"how": how}) for how in expected}
     fine = {how: ready.due("hostile_coroutine", {"how": how}) for how in ("exit_beside", "stop_loop")}
     for how, job in jobs.items():
-        _assert_failed(ready.ended(job), how, ANYWHERE[how])
+        _assert_failed(ready.ended(job), how, expected[how])
     for how, job in fine.items():
         assert isinstance(ready.ended(job), RunSucceeded), how
     assert isinstance(ready.ended(waiting), RunSucceeded), "the others on the loop go on"
+    _assert_unharmed(ready)
+
+
+def test_what_a_model_of_parameters_does_ends_its_own_attempt_alone(ready: Runs) -> None:
+    jobs = [ready.due("odd_parameters", {"how": how}, max_attempts=2) for how in ("exit", "raise")]
+    beside = ready.due("wait")
+    assert isinstance(ready.ended(beside), RunSucceeded)
+    exits, raises = (ready.ended(job) for job in jobs)
+    assert (exits.reason, exits.error) == ("crashed", "the handler called exit (5)")
+    assert (raises.reason, raises.error) == ("error", "LookupError: odd")
+    log = ready.workers[0].text()
+    assert "A task plug-in's parameters have no JSON Schema" in log
+    assert "unschemed" not in {name for (name,) in ready.query("SELECT name FROM task_types")}
+    _assert_unharmed(ready)
+
+
+def test_copies_of_the_worker_that_a_coroutine_forks_do_nothing_in_its_name(ready: Runs, tmp_path: Path) -> None:
+    beside = [ready.due("wait", {"seconds": 1, "mark": str(tmp_path / "beside")}) for _ in range(20)]
+    forks = [ready.due("hostile_coroutine", {"how": "fork", "mark": str(tmp_path / "copies")}) for _ in range(3)]
+    for job in forks:
+        ended = ready.ended(job)
+        assert isinstance(ended, RunSucceeded)
+        assert ended.result == {"codes": [0, 0]}
+    for job in beside:
+        assert isinstance(ready.ended(job), RunSucceeded)
+    assert not (tmp_path / "copies").exists()
+    assert len((tmp_path / "beside").read_text().split("\n")) == len(beside) + 1, "each began once"
+    for job in (*beside, *forks):
+        assert len(ready.of(job, (RunSucceeded, RunFailed))) == 1
     _assert_unharmed(ready)
 
 
