@@ -85,6 +85,15 @@ def postpone(connection: Connection, partition: StalePartition, seconds: float) 
     connection.execute(_POSTPONE, {"partition": partition.name, "seconds": seconds})
 
 
+def index_rare_types(connection: Connection) -> str | None:
+    """Give one day's partition of jobs its index of rare task types, as the counts tell them (migration 0011).
+
+    Returns the partition; None: none is lacking, too little is counted, or it was locked for too long.
+    """
+    child: str | None = connection.execute(text("SELECT index_rare_types()")).scalar_one()
+    return child
+
+
 def forget(connection: Connection, parent: str, partition: str) -> None:
     """Remove the counts of a partition: it is counted anew, or dropped."""
     table = _GROUPS[parent][0]

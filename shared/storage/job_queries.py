@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from shared.storage import counts
-from shared.storage.filters import Filters
+from shared.storage.filters import MOST_COUNTED, Filters
 from shared.storage.open_jobs import published
 
 _COLUMNS = """j.id, j.schedule_id, coalesce(v.name, s.name) AS schedule_name, j.project_id, j.task_type,
@@ -49,6 +49,9 @@ def get(connection: Connection, job_id: int) -> JobRow | None:
 
 
 _ORDER = "j.scheduled_for DESC, j.id DESC"
+FEW = 2_000
+"""Where the counts by day promise no more, page and total come from one reading of all that fit: to plan a second
+statement over the partitions would cost more."""
 
 
 def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: int) -> tuple[list[JobRow], int]:
@@ -56,32 +59,49 @@ def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: i
 
     It is exact up to MOST_COUNTED; beyond that from the counts by day, where these know the filter.
     """
+    known = None  # how many fit, tags apart
+    if wanted.schedule_id is None:
+        equal = {name: getattr(wanted, name) for name in ("status", "task_type", "trigger")}
+        known = counts.counted(connection, "jobs", wanted.project_ids, equal, wanted.since, wanted.until)
+    few = known is not None and known <= FEW
+    statement, values = page_statement(wanted, page, page_size, with_total=few)
+    rows = list(connection.execute(text(statement), values).all())
+    if page == 1 and len(rows) < page_size:
+        return rows, len(rows)
+    if few and rows:
+        return rows, rows[0].total
+    by_day = None if known is None or wanted.tags else (lambda: known)
+    return rows, counts.total(lambda: _filters(wanted).count(connection, _source(wanted)), by_day)
+
+
+def page_statement(
+    wanted: JobFilter, page: int, page_size: int, *, with_total: bool = False
+) -> tuple[str, dict[str, object]]:
+    """A page's statement and values. `with_total`: each row says how many there are, counted up to MOST_COUNTED + 1."""
     filters = _filters(wanted)
-    source = f"jobs j {_JOINS if wanted.tags else ''}"
-    found = f"SELECT j.* FROM {source} WHERE {filters.condition}"  # noqa: S608 (fixed words only)
-    if wanted.schedule_id is not None:
+    found = f"SELECT j.* FROM {_source(wanted)} WHERE {filters.condition}"  # noqa: S608 (fixed words only)
+    total = ""
+    if with_total:
+        total = ", j.total"
+        counted = f"{found} ORDER BY {_ORDER} LIMIT {MOST_COUNTED + 1}"
+        found = f"SELECT j.*, count(*) OVER () AS total FROM ({counted}) AS j"  # noqa: S608
+    elif wanted.schedule_id is not None:
         # Each half is read backwards from its own partial index; together they are every job of the schedule.
         scheduled, manual = (
             f"({found} AND j.trigger {kind} 'manual' ORDER BY {_ORDER} LIMIT :reach)" for kind in ("<>", "=")
         )
         found = f"SELECT j.* FROM ({scheduled} UNION ALL {manual}) AS j"  # noqa: S608
     # The page's rows are taken whole: to join them by id would plan for every partition once more, for milliseconds.
-    rows = connection.execute(
-        text(
-            f"WITH page AS MATERIALIZED ({found} ORDER BY {_ORDER} LIMIT :limit OFFSET :offset)"  # noqa: S608
-            f" SELECT {_COLUMNS} FROM page j {_JOINS} ORDER BY {_ORDER}"
-        ),
-        filters.values | {"limit": page_size, "offset": (page - 1) * page_size, "reach": page * page_size},
-    ).all()
-    if page == 1 and len(rows) < page_size:
-        return list(rows), len(rows)
+    statement = (
+        f"WITH page AS MATERIALIZED ({found} ORDER BY {_ORDER} LIMIT :limit OFFSET :offset)"  # noqa: S608
+        f" SELECT {_COLUMNS}{total} FROM page j {_JOINS} ORDER BY {_ORDER}"
+    )
+    places = {"limit": page_size, "offset": (page - 1) * page_size, "reach": page * page_size}
+    return statement, filters.values | places
 
-    def counted() -> int:
-        equal = {name: getattr(wanted, name) for name in ("status", "task_type", "trigger")}
-        return counts.counted(connection, "jobs", wanted.project_ids, equal, wanted.since, wanted.until)
 
-    by_day = counted if wanted.schedule_id is None and not wanted.tags else None
-    return list(rows), counts.total(lambda: filters.count(connection, source), by_day)
+def _source(wanted: JobFilter) -> str:
+    return f"jobs j {_JOINS if wanted.tags else ''}"
 
 
 def _filters(wanted: JobFilter) -> Filters:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from services.health.counting import Counting
 from shared.storage import counts, retention
@@ -15,7 +16,7 @@ from shared.storage.audit_queries import AuditFilter
 from shared.storage.audit_queries import list_page as list_audit
 from shared.storage.database import Database
 from shared.storage.filters import MOST_COUNTED
-from shared.storage.job_queries import JobFilter
+from shared.storage.job_queries import JobFilter, page_statement
 from shared.storage.job_queries import list_page as list_jobs
 
 NOW = datetime.now(UTC)
@@ -154,6 +155,27 @@ def test_lists_hold_what_fits_in_order_whatever_is_asked(database: Database) -> 
             rows, total = list_jobs(connection, JobFilter(**wanted), page, size)
             assert [row.id for row in rows] == fitting[(page - 1) * size : page * size], wanted
             assert total == len(fitting), wanted
+
+
+def test_a_rare_task_type_is_found_by_an_index_that_common_ones_do_not_pay_for(database: Database) -> None:
+    one, rare = _JOBS.format(day=TODAY, number=5_000), _JOBS.format(day=TODAY + timedelta(hours=1), number=40)
+    run(database, one, rare.replace("'analysis'", "'export'"))
+    for _ in range(4):  # a partition a round
+        count(database)
+    tomorrow = f"{TODAY + timedelta(days=1):%Y%m%d}"
+    with database.transaction() as connection:
+        found = "SELECT tablename, indexdef FROM pg_indexes WHERE indexname ~ '^jobs_[0-9]{8}_rare_types$'"
+        indexed: dict[str, str] = dict(connection.exec_driver_sql(found).tuples().all())
+        assert {f"jobs_{TODAY:%Y%m%d}", f"jobs_{tomorrow}"} <= set(indexed)
+        assert all("<> 'analysis'" in definition for definition in indexed.values())
+        assert not any("export" in definition for definition in indexed.values())
+        connection.exec_driver_sql("ANALYZE jobs")
+        wanted = JobFilter(task_type="export", since=TODAY - timedelta(days=6))
+        statement, values = page_statement(wanted, 1, 50)
+        plan = "\n".join(connection.scalars(text(f"EXPLAIN {statement}"), values))
+        assert f"jobs_{TODAY:%Y%m%d}_rare_types" in plan, plan
+        rows, total = list_jobs(connection, wanted, 1, 50)
+        assert (len(rows), total) == (40, 40)
 
 
 def _fits(job: Any, wanted: dict[str, Any]) -> bool:
