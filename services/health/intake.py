@@ -141,8 +141,10 @@ class Intake:
             self._idle.clear()
             try:
                 if await self._until_written(reading, lane, part):
-                    for record in records:
-                        self._positions.recorded((self._prefix + record.topic, record.partition), record.offset)
+                    # Offsets of a partition rise, but where some were read again: the last one is how far it is.
+                    ends = {(record.topic, record.partition): record.offset for record in records}
+                    for (topic, partition), offset in ends.items():
+                        self._positions.recorded((self._prefix + topic, partition), offset)
             finally:
                 self._process.quiet(part)  # nothing in hand promises nothing: an idle service is not stuck
                 self._busy -= 1

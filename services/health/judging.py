@@ -25,9 +25,9 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
-    """The verdict, and the job's new state where it was applied."""
+    """The verdict, and the job's new state where it was applied. Not frozen: one for each event."""
 
     verdict: Verdict
     outcome: Outcome | None = None

@@ -22,9 +22,12 @@ class UnreadableEvent(Exception):
     """A message that is not one of our events, with the reason. Permanent: reading it again will not help."""
 
 
-@dataclass(frozen=True, slots=True)
+_READ = frozenset({"ce_id", "ce_source", "ce_type", "ce_time", "ce_scheduleid", "ce_jobid", "traceparent"})
+
+
+@dataclass(slots=True)
 class Event:
-    """One event: the envelope's attributes and its data."""
+    """One event: the envelope's attributes and its data. Not frozen: that would double its cost."""
 
     id: str
     source: str
@@ -94,14 +97,13 @@ def tombstone(topic: str, schedule_id: int) -> Message:
 
 def decode(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Event:
     """Read an event. Raises UnreadableEvent with the reason; unknown headers and fields are ignored."""
-    attributes: dict[str, str] = {}
-    for name, raw in headers:
-        # Foreign headers may hold any bytes; only ours are decoded.
-        if raw is not None and (name.startswith("ce_") or name == "traceparent"):
-            try:
-                attributes[name] = raw.decode()
-            except UnicodeDecodeError as error:
-                raise UnreadableEvent(f"header {name} is not UTF-8") from error
+    # Foreign headers may hold any bytes; only those that are read are decoded.
+    known = [(name, raw) for name, raw in headers if raw is not None and name in _READ]
+    try:
+        attributes = {name: raw.decode() for name, raw in known}
+    except UnicodeDecodeError as error:
+        names = ", ".join(name for name, raw in known if raw is error.object)
+        raise UnreadableEvent(f"header {names} is not UTF-8") from error
     try:
         model = EVENT_TYPES[attributes["ce_type"]]
         event_id, source, time = attributes["ce_id"], attributes["ce_source"], attributes["ce_time"]
