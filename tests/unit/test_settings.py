@@ -47,3 +47,15 @@ def test_a_variable_that_is_not_json_is_named(
     said = capsys.readouterr().err
     assert "must be JSON" in said
     assert "worker_concurrency" in said
+
+
+@pytest.mark.parametrize("said", ["*", "https://a.example/", "a.example", "https://a.example,*", "[1"])
+def test_what_is_no_origin_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    monkeypatch.setenv("COMMANDCENTER_CORS_ORIGINS", said)
+    with pytest.raises(SystemExit):
+        Api.from_environment()
+    assert "COMMANDCENTER_CORS_ORIGINS: " in capsys.readouterr().err
+    monkeypatch.setenv("COMMANDCENTER_CORS_ORIGINS", "https://a.example, http://[::1]:3000")
+    assert Api.from_environment().cors_origins == ("https://a.example", "http://[::1]:3000")

@@ -106,6 +106,24 @@ def test_pages_of_other_sites_cannot_ask(api: Api) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("said", ["https://a.example,https://b.example:8443", '["https://a.example"]'])
+def test_pages_of_named_origins_can_ask(database_url: str, tmp_path: Path, said: str) -> None:
+    with running_api(tmp_path, database_url, COMMANDCENTER_CORS_ORIGINS=said) as api:
+        named, other = {"Origin": "https://a.example"}, {"Origin": "https://c.example"}
+        wanted = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "if-match,x-api-key"}
+        preflight = api.client.options("/api/v1/schedules/1", headers={**named, **wanted})
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://a.example"
+        assert "PATCH" in preflight.headers["access-control-allow-methods"]
+        made = api.client.post("/api/v1/schedules", json=CREATE, headers=named)
+        assert (made.status_code, made.headers["access-control-allow-origin"]) == (201, "https://a.example")
+        assert "ETag" in made.headers["access-control-expose-headers"]
+        wrong = api.client.get("/api/v1/schedules/999999", headers=named)  # pages must be able to read errors, too
+        assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (404, "https://a.example")
+        assert api.client.post("/api/v1/schedules", json=CREATE, headers=other).status_code == 403
+        assert "access-control-allow-origin" not in api.client.options("/api/v1/jobs", headers=other | wanted).headers
+
+
 def test_a_site_that_resolves_to_this_machine_cannot_ask_where_nobody_is_asked_who_they_are(
     api: Api, guarded_api: Api
 ) -> None:
