@@ -329,7 +329,7 @@ def _worker_lost(run: LostRun, now: datetime) -> RunFailed | None:
         started_at=began,
         finished_at=now,
         duration_seconds=max(0.0, (now - began).total_seconds()),
-        error=f"Worker {run.worker} stopped renewing its claim: it was killed, cut off or stopped",
+        error=f"Worker {run.worker.partition('#')[0]} stopped renewing its claim: it was killed, cut off or stopped",
         reason=FailureReason.WORKER_LOST.value,
         will_retry=delay is not None,
         next_attempt_at=None if delay is None else now + delay,

@@ -43,7 +43,7 @@ def _plugged_in() -> list[Handler]:
     for point in entry_points(group=GROUP):
         try:
             handler = point.load()
-        except Exception as error:  # the boundary of foreign code: importing it may raise anything
+        except (Exception, SystemExit) as error:  # the boundary of foreign code: importing it may raise anything
             log.exception(
                 "A task plug-in cannot be imported", action="task_type.broken", plugin=point.value, error=str(error)
             )

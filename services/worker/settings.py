@@ -1,6 +1,7 @@
 """The worker's settings: the only reader of its environment."""
 
 import socket
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
@@ -12,7 +13,9 @@ class Settings(SharedSettings):
 
     worker_port: int = Field(default=8002, ge=0, le=65_535)
     worker_task_types: str = Field(default="", description="Comma-separated; empty: every type this worker knows.")
-    worker_concurrency: dict[str, int] = Field(default_factory=dict, description='JSON: {"analysis": 2}; per type.')
+    worker_concurrency: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description='JSON: {"analysis": 2}; per type.'
+    )
     worker_lease_seconds: float = Field(default=20.0, gt=0)
     worker_heartbeat_seconds: float = Field(default=5.0, gt=0)
     worker_grace_seconds: float = Field(default=8.0, ge=0, description="For running attempts after a stop signal.")

@@ -107,13 +107,17 @@ class TaskContext:
         return self.resources.database
 
     def save(self, name: str, source: Path | BinaryIO, media_type: str) -> Artifact:
-        """Store a file as this run's artifact. Raises PermanentError, or ArtifactRefused for its name or size."""
+        """Store a file as this run's artifact; one of the same name is replaced.
+
+        Raises PermanentError, or ArtifactRefused for its name or size.
+        """
         if len(self.artifacts) >= _MOST_FILES:
             raise PermanentError(f"a run may leave {_MOST_FILES} files: put them into an archive")
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise PermanentError(f"{media_type[:100]!r} is no media type such as text/csv")
         name = self.file_prefix + name
         artifact = self.resources.store.save(self.scheduled_for, self.job_id, self.attempt, name, source, media_type)
+        self.artifacts[:] = [one for one in self.artifacts if one.name != name]
         self.artifacts.append(artifact)
         return artifact
 

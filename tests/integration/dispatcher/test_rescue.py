@@ -21,7 +21,7 @@ RETURNING id
 """
 CLAIM = """
 INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, begun_at, lease_until)
-SELECT id, attempt, schedule_id, scheduled_for, 'lost-worker', now() - interval '30 s', now() - interval '1 s'
+SELECT id, attempt, schedule_id, scheduled_for, 'lost-worker#place/1/1', now() - interval '30 s', now() - interval '1 s'
 FROM jobs WHERE id = %(id)s
 """
 
@@ -69,7 +69,7 @@ def test_a_lost_worker_is_a_failure_that_is_retried(ledger: Ledger, dispatchers:
     assert (due.job_id, due.attempt, due.task_type) == (last, 3, "health_check")
     assert letter.headers["ce_id"] == f"run-due-{last}-3"
     assert letter.headers["dead_topic"] == "runs.due.health_check"
-    assert letter.headers["dead_reason"].startswith("given up after attempt 3: worker_lost: ")
+    assert letter.headers["dead_reason"].startswith("given up after attempt 3: worker_lost: Worker lost-worker ")
 
 
 def test_the_claim_of_an_attempt_whose_end_is_known_is_closed_without_a_word(

@@ -302,6 +302,7 @@ def runs_on(kafka: str, prefix: str, database_url: str, home: Path) -> Iterator[
 PLUG_INS = {
     "plug_in": ("noop", "wait", "stubborn", "compute", "fail"),
     "hostile_tasks": ("hostile", "hostile_coroutine", "odd_parameters", "unschemed"),
+    "exits_on_import": ("exits",),
 }
 
 

@@ -57,6 +57,10 @@ def hostile(context: TaskContext, parameters: Nothing) -> Any:
         for number in range({"many_files": 1_000, "too_many_files": 1_001}[parameters.how]):
             context.save(f"{'n' * 100}{number}", BytesIO(b"x"), "text/plain")
         return {}
+    if parameters.how == "same_file":
+        for content in (b"first", b"second!"):
+            context.save("report.txt", BytesIO(content), "text/plain")
+        return {}
     return _IN_A_PROCESS[parameters.how](parameters)
 
 

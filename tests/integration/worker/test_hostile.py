@@ -81,6 +81,7 @@ def test_what_a_model_of_parameters_does_ends_its_own_attempt_alone(ready: Runs)
     assert (raises.reason, raises.error) == ("error", "LookupError: odd")
     log = ready.workers[0].text()
     assert "A task plug-in's parameters have no JSON Schema" in log
+    assert "A task plug-in cannot be imported" in log
     assert "unschemed" not in {name for (name,) in ready.query("SELECT name FROM task_types")}
     _assert_unharmed(ready)
 
@@ -132,6 +133,11 @@ def test_more_files_than_an_event_can_list_are_refused(ready: Runs) -> None:
         assert words in ended.error
         assert ended.will_retry is False
     _assert_unharmed(ready)
+
+
+def test_a_file_that_is_saved_again_is_the_later_one(ready: Runs) -> None:
+    ended = ready.ended(ready.due("hostile", {"how": "same_file"}))
+    assert [(one.name, one.size) for one in ended.artifacts] == [("report.txt", 7)]
 
 
 def test_half_an_answer_holds_nobody_past_the_time_limit(ready: Runs) -> None:
