@@ -8,6 +8,7 @@ user asks for; what a user's own policy (`end_time`, `pause_after_failures`) dec
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.domain.catchup import SkipRange
 from shared.domain.job import SkipReason
 from shared.domain.recurrence import RecurrenceError
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, Timer, recurrence_of, unclaimed
@@ -17,7 +18,6 @@ from shared.events.types import Actor, ScheduleDisabled
 from shared.storage import expiry, jobs, outbox, schedules
 from shared.storage.database import Connection, Database
 from shared.storage.schedules import StoredSchedule
-from shared.telemetry import metrics
 from shared.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -47,7 +47,7 @@ class Disabler:
         """Disable every schedule past its end_time, once its last occurrence has been claimed."""
         with self._database.transaction() as connection:
             ids = expiry.expired(connection)
-        done = sum(self._tried(schedule_id, WINDOW_OVER) for schedule_id in ids)
+        done = sum(self._disable(schedule_id, WINDOW_OVER) for schedule_id in ids)
         log.info("Schedule cleanup completed: %d schedules disabled", done, action="cleanup_expired_schedules")
 
     def pause(self, failing: dict[int, int]) -> None:
@@ -55,28 +55,13 @@ class Disabler:
         with self._database.transaction() as connection:
             ids = expiry.to_pause(connection, failing)
         for schedule_id in ids:
-            self._tried(schedule_id, FAILED_TOO_OFTEN)
+            self._disable(schedule_id, FAILED_TOO_OFTEN)
 
     def pause_missed(self, _now: datetime) -> None:
         """The same for all schedules: a crash right after recording may have left one running."""
         with self._database.transaction() as connection:
             failing = expiry.failing(connection)
         self.pause(failing)
-
-    def _tried(self, schedule_id: int, why: Why) -> bool:
-        """One whose definition makes no sense (any more: a zone may go) keeps no other from its turn."""
-        try:
-            return self._disable(schedule_id, why)
-        except (RecurrenceError, ValueError, KeyError, OverflowError) as error:
-            log.error(  # noqa: TRY400 - the sentence says it all
-                "Schedule %d cannot be disabled, its definition cannot be read: %s",
-                schedule_id,
-                error,
-                schedule_id=schedule_id,
-                action="schedule.unreadable",
-            )
-            metrics.FAULTS.labels("health", "unreadable_schedule").inc()
-            return False
 
     def _disable(self, schedule_id: int, why: Why) -> bool:
         with self._database.transaction() as connection:
@@ -101,7 +86,7 @@ class Disabler:
 def _store(connection: Connection, stored: StoredSchedule, why: Why, now: datetime) -> None:
     before = stored.definition
     after = before.changed({"enabled": False})
-    missed = unclaimed(recurrence_of(before, stored.created_at), stored.timer, now, SkipReason.DISABLED.value)
+    missed = _missed(stored, now)
     if missed is not None:
         skip = jobs.Skip(
             stored.id,
@@ -127,6 +112,18 @@ def _store(connection: Connection, stored: StoredSchedule, why: Why, now: dateti
     event = Event(f"schedule-{stored.id}-{version}", SOURCE, now, data, stored.id)
     outbox.add(connection, [encode(SCHEDULES.name, event)])
     outbox.notify(connection, outbox.OUTBOX_CHANNEL)
+
+
+def _missed(stored: StoredSchedule, now: datetime) -> SkipRange | None:
+    """What fell due and was not claimed, which goes on record before it is forgotten."""
+    first = stored.timer.occurrence
+    if first is None or first > now:
+        return None
+    try:
+        recurrence = recurrence_of(stored.definition, stored.created_at)
+        return unclaimed(recurrence, stored.timer, now, SkipReason.DISABLED.value)
+    except (RecurrenceError, ValueError, KeyError, OverflowError):  # a zone that is gone: nobody can tell what else
+        return SkipRange(first, first, 1, SkipReason.DISABLED.value)
 
 
 def _document(definition: Definition, created_at: datetime) -> dict[str, object]:
