@@ -18,7 +18,8 @@ REVOKE ALL ON {sealed} FROM {role};
 GRANT SELECT, INSERT ON audit_log TO {role};
 GRANT SELECT, INSERT, UPDATE ON audit_chains TO {role};
 GRANT SELECT ON audit_gaps, alembic_version TO {role};
-GRANT EXECUTE ON FUNCTION ensure_partitions(date, date), drop_partition(text, date), index_rare_types() TO {role};
+GRANT EXECUTE ON FUNCTION ensure_partitions(date, date), drop_partition(text, date), expire_default_audit(date),
+    index_rare_types() TO {role};
 """
 
 

@@ -67,7 +67,9 @@ class Retention:
         done = _Round()
         self._drop("jobs", jobs_before, done)
         days_kept = {retention.day_of("jobs", name) for name in done.kept}
-        self._drop("audit_log", now - timedelta(days=self._periods.audit), done)
+        audit_before = now - timedelta(days=self._periods.audit)
+        self._drop("audit_log", audit_before, done)
+        self._expire_default_audit(audit_before.date(), done)
         for table, days in self._periods.rows.items():
             self._delete(table, now - timedelta(days=days), done)
         self._delete("jobs_default", jobs_before, done)
@@ -97,6 +99,17 @@ class Retention:
             else:
                 done.kept.append(name)
                 log.warning("A partition still holds open jobs and stays", partition=name, action=ACTION)
+
+    def _expire_default_audit(self, before: date, done: _Round) -> None:
+        removed = 1
+        try:
+            while removed:
+                self._alive()
+                with self._database.transaction() as connection:
+                    removed = retention.expire_default_audit(connection, before)
+                done.rows += removed
+        except DatabaseUnavailable as error:
+            done.unfinished.append(f"audit_log_default is not done: {error}")
 
     def _delete(self, table: str, before: datetime, done: _Round) -> None:
         after = None

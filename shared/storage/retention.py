@@ -43,6 +43,7 @@ _ROWS = {
 }
 Key = int | datetime
 _DROP = text("SELECT drop_partition(:parent, :day)")
+_EXPIRE_DEFAULT = text("SELECT expire_default_audit(:before)")
 
 
 def old_partitions(connection: Connection, parent: str, before: date) -> list[str]:
@@ -71,6 +72,15 @@ def drop(connection: Connection, parent: str, partition: str) -> bool:
     if dropped:
         counts.forget(connection, parent, partition)
     return dropped
+
+
+def expire_default_audit(connection: Connection, before: date) -> int:
+    """Remove up to 5,000 entries before that day which have no day of their own; call again until it returns 0.
+
+    Done, and noted, by the database itself (migration 0012), under the same rules as a whole day.
+    """
+    removed: int = connection.execute(_EXPIRE_DEFAULT, {"before": before}).scalar_one()
+    return removed
 
 
 def delete_rows(connection: Connection, table: str, before: datetime, after: Key | None) -> tuple[int, Key | None]:

@@ -154,6 +154,30 @@ def test_what_retention_drops_leaves_the_rest_verifiable(rows: Rows, database: D
     assert proof(database) == audit_proof.Proof("runs.results/1", 4)
 
 
+def test_old_entries_without_a_day_of_their_own_go_too(rows: Rows, database: Database, owner_url: str) -> None:
+    old, young = (
+        NOW - timedelta(days=500),
+        NOW - timedelta(days=60),
+    )  # from before all partitions, or a clock far behind
+    write(rows, database, 3, old)
+    write(rows, database, 2, NOW)
+    write(rows, database, 2, old)
+    write(rows, database, 1, young)
+    assert rows("SELECT count(*) FROM audit_log WHERE at < now() - interval '2 days'") == [(6,)]
+    Retention(database, Periods(jobs=90, audit=400, artifacts=90), lambda _before, _kept: 0).run(NOW)
+    assert rows("SELECT first_place, last_place, partition FROM audit_gaps ORDER BY 1") == [
+        (1, 3, "audit_log_default"),
+        (6, 7, "audit_log_default"),
+    ]
+    assert proof(database) == audit_proof.Proof("runs.results/1", 3)
+    owner = Rows(owner_url)
+    with pytest.raises(psycopg2.Error, match="append-only"):  # as before
+        owner("DELETE FROM audit_log WHERE at < now() - interval '2 days'")
+    owner.close()
+    with pytest.raises(psycopg2.Error, match="only those from 30 days on go"):
+        rows("SELECT expire_default_audit(%s)", NOW.date() - timedelta(days=28))
+
+
 def test_no_day_is_dropped_that_still_holds_open_jobs(rows: Rows, database: Database) -> None:
     day = date.today() - timedelta(days=100)  # noqa: DTZ011
     rows("SELECT ensure_partitions(%s, %s)", day, day)
