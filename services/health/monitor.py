@@ -21,6 +21,8 @@ from shared.telemetry.logging import get_logger
 log = get_logger(__name__)
 
 ACTION = "schedule_health"
+_NAMED = 5
+"""Topics that a finding names."""
 
 
 class StandStill:
@@ -45,23 +47,24 @@ class StandStill:
             log.warning("The groups' lag cannot be read: %s", error, action=ACTION)
             return None
         at_work = {(topic, partition_of(key, partitions[topic])) for topic, key in running if partitions.get(topic)}
-        stuck: dict[str, int] = {}
+        stuck: dict[str, list[Standing]] = {}
         for key, one in standings.items():
             earlier = self._last.get(key)
             if (one.topic, one.partition) in at_work:
                 continue
             if one.lag and earlier is not None and earlier.lag and earlier.committed == one.committed:
-                stuck[key[0]] = stuck.get(key[0], 0) + one.lag
+                stuck.setdefault(key[0], []).append(one)
         self._last = standings
         return [
             Finding(
                 IssueKind.STUCK_CONSUMER,
                 f"group {group}",
                 "critical",
-                f"consumer group {group} is {lag} messages behind and does not move",
+                f"consumer group {group} is {sum(one.lag for one in behind)} messages behind and does not move: "
+                + ", ".join(sorted({one.topic for one in behind})[:_NAMED]),
                 now,
             )
-            for group, lag in sorted(stuck.items())
+            for group, behind in sorted(stuck.items())
         ]
 
 

@@ -79,7 +79,7 @@ def test_a_stuck_consumer_opens_an_issue_and_resolves_it(
         "commandcenter.health.issue.resolved.v1",
     ]
     assert {one.data["kind"] for one in told} == {"stuck_consumer"}
-    assert told[0].data["detail"] == "consumer group idler is 3 messages behind and does not move"
+    assert told[0].data["detail"] == "consumer group idler is 3 messages behind and does not move: runs.results"
     assert len({one.data["issue_id"] for one in told}) == 1
     consumer.close()
 
