@@ -1,5 +1,6 @@
 """Builds the worker from its settings, runs it, and takes it down in the right order. The only builder of adapters."""
 
+import gc
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -110,6 +111,10 @@ class Worker:
         if self._prepare():
             self._starting = None
             log.info(f"Worker serves {', '.join(self._task_types)}", action="worker.started")
+            # Thousands of runs in hand are no garbage: looking for some among them costs more than handling them.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
             try:
                 self._intake.run()
             except ConsumerStopped as error:
