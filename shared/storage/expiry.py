@@ -6,6 +6,8 @@ from datetime import datetime
 import orjson
 from sqlalchemy import Connection, text
 
+from shared.storage.versions import KEPT
+
 # With an occurrence still to be claimed the window's last run would be lost.
 _EXPIRED = text(
     "SELECT s.id FROM schedules s JOIN schedule_timers t ON t.schedule_id = s.id"
@@ -24,14 +26,14 @@ _FAILING = text(
     # Enabled again after it was paused: it gets its number of tries anew.
     " AND t.updated_at > s.updated_at"
 )
-_DISABLE = text("""
+_DISABLE = text(f"""
 WITH changed AS (
     UPDATE schedules SET enabled = false, version = version + 1, updated_at = :now WHERE id = :id
-    RETURNING id, version, name, task_type, task_parameters, tags
+    RETURNING id, version, {KEPT}
 )
-INSERT INTO schedule_versions (schedule_id, version, name, task_type, task_parameters, tags, created_at)
-SELECT id, version, name, task_type, task_parameters, tags, :now FROM changed RETURNING version
-""")
+INSERT INTO schedule_versions (schedule_id, version, {KEPT}, created_at)
+SELECT id, version, {KEPT}, :now FROM changed RETURNING version
+""")  # noqa: S608 (names of ours)
 
 
 def expired(connection: Connection) -> list[int]:

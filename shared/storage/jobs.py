@@ -14,12 +14,12 @@ from sqlalchemy import Connection, Row, text
 from shared.domain.job import SkipReason, Trigger
 from shared.events.due import DueRun, RunPolicy, due_message
 from shared.storage import outbox
+from shared.storage.versions import RUN_POLICY
 
 # The columns from which a run.due event is built: `s` the schedule, `v` the stored version of what it runs.
-DUE_COLUMNS = """
+DUE_COLUMNS = f"""
     coalesce(v.name, s.name) AS name, coalesce(v.task_parameters, s.task_parameters)::text AS task_parameters,
-    coalesce(v.tags, s.tags)::text AS tags, s.retry_first_seconds, s.retry_cap_seconds, s.timeout_seconds,
-    s.start_deadline_seconds
+    coalesce(v.tags, s.tags)::text AS tags, {RUN_POLICY}
 """
 
 _INSERT = text(f"""

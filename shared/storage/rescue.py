@@ -12,6 +12,7 @@ from shared.events.due import DueRun, RunPolicy
 from shared.storage.claims import STOP
 from shared.storage.open_jobs import OpenJob, published
 from shared.storage.session import Session, array
+from shared.storage.versions import QUEUE_TIMEOUT, RUN_POLICY, policy
 
 # Everything that may come up at any moment, in one statement a second. Each part is a step of an index of its own.
 _LOOK = """
@@ -30,22 +31,20 @@ SELECT j.id, j.scheduled_for FROM jobs AS j JOIN run_claims AS c ON c.job_id = j
 WHERE j.status = 'retrying' AND starts_with(c.worker, '{STOP}')
 ORDER BY j.next_attempt_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 """  # noqa: S608 (a constant)
-_RETRY = """
+_RETRY = f"""
 WITH moved AS (
     UPDATE jobs AS j SET status = 'queued', attempt = j.attempt + 1, next_attempt_at = NULL, started_at = NULL,
         finished_at = NULL, result = NULL, artifacts = NULL,
-        never_started_at = %(now)s::timestamptz + interval '1 second' *
-            coalesce((SELECT queue_timeout_seconds FROM schedules WHERE id = j.schedule_id), 86400)
+        never_started_at = %(now)s::timestamptz + interval '1 second' * {QUEUE_TIMEOUT}
     FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS due (id, scheduled_for)
     WHERE j.id = due.id AND j.scheduled_for = due.scheduled_for AND j.status = 'retrying'
     RETURNING j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
         j.max_attempts
 )
-"""
+"""  # noqa: S608 (a constant)
 _WITH_DEFINITION = f"""
 SELECT moved.*, coalesce(v.name, s.name), coalesce(v.task_parameters, s.task_parameters)::text,
-    coalesce(v.tags, s.tags)::text, s.retry_first_seconds, s.retry_cap_seconds, s.timeout_seconds,
-    s.start_deadline_seconds, b.worker
+    coalesce(v.tags, s.tags)::text, {RUN_POLICY}, b.worker
 FROM moved JOIN schedules AS s ON s.id = moved.schedule_id
 LEFT JOIN schedule_versions AS v ON v.schedule_id = moved.schedule_id AND v.version = moved.schedule_version
 LEFT JOIN run_claims AS b ON b.job_id = moved.id AND b.attempt = moved.attempt AND starts_with(b.worker, '{STOP}')
@@ -76,16 +75,16 @@ _LOCK_TIMERS = """
 SELECT schedule_id FROM schedule_timers WHERE schedule_id = ANY(%(ids)s::bigint[])
 ORDER BY schedule_id FOR UPDATE SKIP LOCKED
 """
-_RELEASE = """
+_RELEASE = f"""
 WITH moved AS (
-    UPDATE jobs AS j SET held = false, never_started_at = %(now)s::timestamptz + interval '1 second' *
-            coalesce((SELECT queue_timeout_seconds FROM schedules WHERE id = j.schedule_id), 86400)
+    UPDATE jobs AS j SET held = false,
+        never_started_at = %(now)s::timestamptz + interval '1 second' * {QUEUE_TIMEOUT}
     FROM unnest(%(ids)s::bigint[], %(instants)s::timestamptz[]) AS d (id, scheduled_for)
     WHERE j.id = d.id AND j.scheduled_for = d.scheduled_for AND j.held AND j.status = 'queued'
     RETURNING j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
         j.max_attempts
 )
-"""
+"""  # noqa: S608 (a constant)
 _AS_THEY_ARE = """
 WITH moved AS (
     SELECT j.id, j.attempt, j.schedule_id, j.project_id, j.task_type, j.scheduled_for, j.schedule_version, j.trigger,
@@ -104,12 +103,13 @@ WITH lost AS (
     WHERE job_id = ANY(%(jobs)s::bigint[]) AND ended_at IS NULL AND lease_until < clock_timestamp()
 )
 SELECT c.job_id, c.attempt, c.schedule_id, c.scheduled_for, c.worker, c.begun_at, c.claimed_at,
-    j.project_id, j.task_type, j.max_attempts, s.retry_first_seconds, s.retry_cap_seconds, j.status, j.attempt,
-    b.worker
+    j.project_id, j.task_type, j.max_attempts, {policy("retry_first_seconds")}, {policy("retry_cap_seconds")},
+    j.status, j.attempt, b.worker
 FROM lost JOIN run_claims AS c ON c.job_id = lost.job_id AND c.attempt = lost.attempt
 LEFT JOIN run_claims AS b ON b.job_id = c.job_id AND b.attempt = c.attempt + 1 AND starts_with(b.worker, '{STOP}')
 LEFT JOIN jobs AS j ON j.id = c.job_id AND j.scheduled_for = c.scheduled_for
 LEFT JOIN schedules AS s ON s.id = c.schedule_id
+LEFT JOIN schedule_versions AS v ON v.schedule_id = j.schedule_id AND v.version = j.schedule_version
 ORDER BY c.job_id, c.attempt
 """  # noqa: S608 (a constant)
 _END_LOST = """

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, Timer
 from shared.events.envelope import Message
 from shared.storage import outbox
+from shared.storage.versions import KEPT
 
 _READ = ", ".join(f"s.{name}" for name in DEFINITION_FIELDS)
 
@@ -163,13 +164,13 @@ def surroundings(
 
 _NAMES = ", ".join(DEFINITION_FIELDS)
 _VALUES = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in DEFINITION_FIELDS)
+_KEPT_VALUES = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in KEPT.split(", "))
 _INSERT = text(f"""
 WITH made AS (
     INSERT INTO schedules (id, {_NAMES}, conflict_key, created_at, updated_at)
     VALUES (:id, {_VALUES}, :conflict_key, :now, :now)
 ), versioned AS (
-    INSERT INTO schedule_versions (schedule_id, version, name, task_type, task_parameters, tags, created_at)
-    VALUES (:id, 1, :name, :task_type, CAST(:task_parameters AS jsonb), CAST(:tags AS jsonb), :now)
+    INSERT INTO schedule_versions (schedule_id, version, {KEPT}, created_at) VALUES (:id, 1, {_KEPT_VALUES}, :now)
 ), timed AS (
     INSERT INTO schedule_timers (schedule_id, project_id, next_run_at, next_scheduled_for)
     VALUES (:id, :project_id, :next_run_at, :next_scheduled_for)
@@ -207,11 +208,10 @@ _SET = ", ".join(
 _UPDATE = text(f"""
 WITH changed AS (
     UPDATE schedules SET {_SET}, conflict_key = :conflict_key, version = version + 1, updated_at = :now
-    WHERE id = :id RETURNING id, version
+    WHERE id = :id RETURNING id, version, {KEPT}
 )
-INSERT INTO schedule_versions (schedule_id, version, name, task_type, task_parameters, tags, created_at)
-SELECT id, version, :name, :task_type, CAST(:task_parameters AS jsonb), CAST(:tags AS jsonb), :now FROM changed
-RETURNING version
+INSERT INTO schedule_versions (schedule_id, version, {KEPT}, created_at)
+SELECT id, version, {KEPT}, :now FROM changed RETURNING version
 """)  # noqa: S608
 
 

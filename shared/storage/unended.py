@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from shared.storage.session import Session, array
+from shared.storage.versions import RUN_POLICY
 
 RECORD_HOURS = 24
 """So long after its claim was marked ended, an end that is not on record counts as lost."""
@@ -32,7 +33,9 @@ LEFT JOIN LATERAL (
     SELECT * FROM run_claims WHERE job_id = j.id AND attempt = j.attempt OFFSET 0
 ) AS c ON true
 CROSS JOIN LATERAL (
-    SELECT timeout_seconds, retry_first_seconds, retry_cap_seconds FROM schedules WHERE id = j.schedule_id OFFSET 0
+    SELECT {RUN_POLICY} FROM schedules AS s
+    LEFT JOIN schedule_versions AS v ON v.schedule_id = s.id AND v.version = j.schedule_version
+    WHERE s.id = j.schedule_id OFFSET 0
 ) AS s
 WHERE c.ended_at < clock_timestamp() - interval '{RECORD_HOURS} hours'
     OR (c.job_id IS NULL AND j.status = 'running'

@@ -18,6 +18,8 @@ def path(schedule: dict[str, Any], more: str = "") -> str:
 
 def test_creation_writes_definition_version_timer_and_event(api: Api) -> None:
     made = api.create()
+    policies = "SELECT timeout_seconds, start_deadline_seconds FROM schedule_versions WHERE schedule_id = %s"
+    assert api.rows(policies, made["id"]) == [(3600, None)]
     assert api.rows("SELECT version, name FROM schedule_versions WHERE schedule_id = %s", made["id"]) == [
         (1, made["name"])
     ]

@@ -50,6 +50,33 @@ def test_a_due_retry_is_published_as_the_next_attempt(ledger: Ledger, dispatcher
     assert (event.headers["ce_id"], event.data["attempt"]) == (f"run-due-{job}-2", 2)
 
 
+def test_an_edit_is_not_for_jobs_of_the_version_before(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """They run as they were claimed: name and parameters, and the policies by which they are tried again."""
+    _, job = _job(ledger, "retrying", next="now")
+    _, lost = _job(ledger, "running")
+    ledger.run(
+        "INSERT INTO schedule_versions (schedule_id, version, name, task_type, task_parameters, tags,"
+        " retry_first_seconds, retry_cap_seconds, timeout_seconds, queue_timeout_seconds)"
+        " SELECT id, 1, 'as it was', task_type, task_parameters, tags, 200, 2000, 77, 777 FROM schedules"
+    )
+    ledger.run(
+        "UPDATE schedules SET version = 2, name = 'as it is', retry_first_seconds = 1, retry_cap_seconds = 1,"
+        " timeout_seconds = 1, start_deadline_seconds = 1, queue_timeout_seconds = 1"
+    )
+    ledger.run(CLAIM, {"id": lost})
+    dispatchers.start()
+    (event,) = eventually(lambda: dispatchers.events("runs.due.health_check"), 15)
+    assert (event.headers["ce_id"], event.data["schedule_name"]) == (f"run-due-{job}-2", "as it was")
+    policies = [event.data[name] for name in ("retry_first_seconds", "retry_cap_seconds", "timeout_seconds")]
+    assert policies == [200, 2000, 77]
+    assert event.data.get("start_by") is None
+    wait = ledger.one("SELECT never_started_at - now() FROM jobs WHERE id = %(id)s", {"id": job})
+    assert 700 < wait.total_seconds() <= 777
+    (failed,) = eventually(lambda: _results(dispatchers, lost), 15)
+    wait = datetime.fromisoformat(failed.data["next_attempt_at"]) - datetime.fromisoformat(failed.data["finished_at"])
+    assert 100 <= wait.total_seconds() <= 200
+
+
 def test_a_lost_worker_is_a_failure_that_is_retried(ledger: Ledger, dispatchers: Dispatchers) -> None:
     _, job = _job(ledger, "running")
     _, last = _job(ledger, "running", attempt=3)
