@@ -119,6 +119,21 @@ def test_a_job_whose_repository_is_missing_fails_and_says_so(stack: Stack) -> No
     assert after["failure_count"] == 1
 
 
+def test_who_moved_a_webhook_is_in_the_audit_log(stack: Stack) -> None:
+    api = f"{stack.api_url}/api/v1"
+    body = {"project_id": 1, "name": "moved", "url": "https://example.com/before"}
+    status, webhook = call(f"{api}/webhooks", body)
+    assert status == 201, webhook
+    status, _ = call(f"{api}/webhooks/{webhook['id']}", {"url": "https://example.com/after"}, "PATCH")
+    assert status == 200
+    find = f"{api}/audit?action=webhook.updated&project_id=1"
+    (entry,) = eventually(lambda: call(find)[1]["entries"], 15, "the change is audited")
+    assert (entry["actor"], entry["address"]) == ("anonymous", "127.0.0.1")
+    assert entry["detail"]["before"]["url"] == "https://example.com/before"
+    assert entry["detail"]["after"]["url"] == "https://example.com/after"
+    assert webhook["secret"] not in json.dumps(entry)
+
+
 def test_every_service_answers_its_probes(stack: Stack) -> None:
     for service in ("api", "dispatcher", "worker", "health"):
         for path in ("livez", "readyz"):
