@@ -111,10 +111,11 @@ class Worker:
         if self._prepare():
             self._starting = None
             log.info(f"Worker serves {', '.join(self._task_types)}", action="worker.started")
-            # Thousands of runs in hand are no garbage: looking for some among them costs more than handling them.
+            # Thousands of runs in hand are no garbage: looking for some among them costs more than handling them. But
+            # not too rarely: what handlers leave in circles is freed by nothing else.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(50_000, 20, 100)
+            gc.set_threshold(50_000, 10, 10)
             try:
                 self._intake.run()
             except ConsumerStopped as error:
