@@ -116,6 +116,14 @@ def _credential(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
+def known_caller(request: Request) -> Caller | None:
+    """The caller whom this request's route has let in already; None where it asks for none."""
+    principal = getattr(request.state, "principal", None)
+    if principal is None:
+        return None
+    return Caller(request.app.state.context, principal, request.client.host if request.client else None, request)
+
+
 def _limit(context: Context, caller: str) -> None:
     """Count a request. Raises Problem 429 beyond the limit."""
     wait = context.limiter.wait_seconds(caller)
@@ -143,8 +151,8 @@ def _require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
         if principal.role < role:
             REFUSED.labels("role").inc()
             raise Problem(403, f"This needs the role {role.name.lower()}; yours is {principal.role.name.lower()}.")
-        found = request.state.caller = Caller(context, principal, address, request)
-        return found
+        request.state.principal = principal  # not the caller: the request would hold itself, for the collector to find
+        return Caller(context, principal, address, request)
 
     return caller
 

@@ -14,7 +14,7 @@ from services.api.actions import targets
 from services.api.actions.editing import changes_of
 from services.api.actions.judging import problems, surroundings_of
 from services.api.actions.timing import wrong_timing
-from services.api.caller import Caller
+from services.api.caller import Caller, known_caller
 from services.api.models.objects import RepositoryCreate, RepositoryUpdate, WebhookCreate, WebhookUpdate
 from services.api.models.schedules import ScheduleCreate, ScheduleUpdate
 from shared.domain.schedule import TIMING_FIELDS, Definition
@@ -27,7 +27,7 @@ Found = list[dict[str, Any]]
 
 async def wrong_beside(request: Request, model: object, document: object, refused: Collection[str]) -> Found:
     """The wrong fields among those that the body's model did not refuse; none for bodies that nobody judges."""
-    caller: Caller | None = getattr(request.state, "caller", None)
+    caller = known_caller(request)
     if caller is None or not isinstance(document, dict):
         return []
     readable = {name: value for name, value in document.items() if name not in refused}
