@@ -197,7 +197,7 @@ def _show_next(settings: LocalSettings, schedule: Json, job: Json) -> None:
     for what, how in (
         ("the schedule and its counts", f"curl -s {api}/api/v1/schedules/{schedule['id']}"),
         ("the job and its result", f"curl -s {api}/api/v1/jobs/{job['id']}"),
-        ("every endpoint, to try out", f"{api}/docs"),
+        ("every endpoint, to read", f"{api}/docs"),
         ("the events, as anyone sees them", f"kcat -b {kafka} -t {topics} -C -o beginning -f '%h %s\\n'"),
         ("how it is, what it says, the end", "make status · make logs · make stop"),
     ):
