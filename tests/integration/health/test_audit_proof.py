@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -20,20 +19,6 @@ from tests.integration.health.support import NOW, Rows, event, record
 from tests.servers import TestServers
 
 CUT_BACK_TO = "UPDATE audit_chains SET place = {0}, hash = (SELECT hash FROM audit_log WHERE place = {0})"
-
-
-@pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url, application="test")
-    yield opened
-    opened.close()
 
 
 def write(rows: Rows, database: Database, number: int, at: datetime = NOW) -> None:

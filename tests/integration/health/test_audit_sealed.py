@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg2
@@ -14,20 +13,6 @@ from shared.storage.database import Database
 from tests.integration.health.support import NOW, Rows, event, record
 
 TODAY = f"{NOW:%Y%m%d}"
-
-
-@pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url, application="test")
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(

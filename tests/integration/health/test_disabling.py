@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from services.health.disabling import Disabler
 from shared.storage.database import Database
 from tests.integration.health.support import NOW, Rows
-
-
-@pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url, application="test")
-    yield opened
-    opened.close()
 
 
 def test_a_definition_that_makes_no_sense_any_more_is_disabled_and_keeps_no_other_from_its_turn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -29,20 +29,6 @@ class Aside:
 
     def __call__(self, dead: Sequence[tuple[Record, str]]) -> None:
         self.letters.extend(dead)
-
-
-@pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url, application="test")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

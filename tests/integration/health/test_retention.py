@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 
 import psycopg2
@@ -31,20 +31,6 @@ _INSERTS = {
     " VALUES ('stale', 's', 'warning', 'd', {0}, {0}, {0})",
     "health_reports": "(reported_at, duration_seconds, schedules, bands) VALUES ({0}, 1, 1, '{{}}')",
 }
-
-
-@pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url, application="test")
-    yield opened
-    opened.close()
 
 
 def add(rows: Rows, table: str, days: int, number: int = 1) -> None:
