@@ -6,8 +6,6 @@ move a killed replica's partitions within seconds; a fixed member name gives the
 """
 
 import asyncio
-import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import faust
@@ -18,20 +16,12 @@ from services.health.positions import Partition
 from services.health.settings import Settings
 from services.health.transport import App, Untouched
 from services.health.watch import TOPICS
+from shared.kafka.membership import member_of
 
 # Faust pauses fetching at four fifths of the buffer, and then looks again only after a second: the buffer must hold
 # more than a second's work, or the recorder idles.
 BUFFER = 20_000
 COMMIT_TIMEOUT = 10.0
-
-
-def member_of(name: str, topics: Sequence[str]) -> str:
-    """The replica's fixed name in the group: one for each set of topics.
-
-    Kafka gives a member that comes back under its name its old partitions, without looking whether it asks for other
-    topics now. With another set it comes as somebody else, and is given partitions of all when its old session ends.
-    """
-    return f"{name}.{hashlib.sha256(' '.join(topics).encode()).hexdigest()[:8]}"
 
 
 def build(settings: Settings) -> tuple[App, Any]:

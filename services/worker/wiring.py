@@ -1,8 +1,7 @@
 """Builds the worker from its settings, runs it, and takes it down in the right order. The only builder of adapters."""
 
 import gc
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from services.worker.control import Control
 from services.worker.coroutines import disarm_exit
@@ -17,6 +16,7 @@ from services.worker.settings import Settings
 from services.worker.undertaker import Undertaker
 from shared.events.topics import RUNS_CONTROL, runs_due
 from shared.kafka.consumer import ConsumerStopped, GroupConsumer, Listener
+from shared.kafka.membership import member_of
 from shared.kafka.producer import Producer
 from shared.kafka.topics import TopicsUnavailable, ensure_topics
 from shared.process import Process
@@ -46,16 +46,6 @@ def run(settings: Settings) -> int:
     finally:
         traces.shutdown()
     return process.exit_code
-
-
-def member_of(instance: str, task_types: Sequence[str]) -> str:
-    """The worker's fixed name in the consumer group: one for each set of task types.
-
-    Kafka gives a member that comes back under its name its old partitions, without looking whether it asks for other
-    topics now (seen with a plug-in that was installed: its runs were queued for ever). With another set it comes as
-    somebody else, and is given partitions of all its topics when its old session ends.
-    """
-    return f"{instance}.{hashlib.sha256(' '.join(task_types).encode()).hexdigest()[:8]}"
 
 
 class Worker:
