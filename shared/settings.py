@@ -4,12 +4,29 @@ Each service's own settings extend them and are the only reader of the environme
 """
 
 import ipaddress
+import json
 import sys
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+
+def _listed(value: object) -> object:
+    """Words with commas between, or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return tuple(json.loads(value))
+        except json.JSONDecodeError as error:
+            raise ValueError("values are needed, comma-separated or as a JSON list") from error
+    return tuple(one.strip() for one in value.split(",") if one.strip())
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+"""A setting of several values."""
 
 
 class SharedSettings(BaseSettings):

@@ -26,8 +26,8 @@ from services.api.routes import (
 DESCRIPTION = """Recurring work that runs exactly when it should, once, visibly.
 
 Errors are problem details (RFC 9457) that name every wrong field. Query parameters that a path does not take are
-refused, except `tags.<name>`. `Idempotency-Key` makes a POST safe to repeat; `If-Match` with an ETag makes a change
-safe against others'. Instants are UTC."""
+refused. `Idempotency-Key` makes a POST safe to repeat; `If-Match` with an ETag makes a change safe against others'.
+Instants are UTC."""
 
 TAGS = [
     {"name": "schedules", "description": "What to run, when, and under which policies."},
@@ -55,8 +55,7 @@ def create_app(context: Context | None) -> FastAPI:
         docs_url=None,  # FastAPI's pages come from a CDN; pages.py has one of its own
         redoc_url=None,
         redirect_slashes=False,
-        # One span a request. Its own metrics and logs would repeat ours; a span a dependency costs 0.1 ms each.
-        telemetry={"metrics": False, "logs": False, "operation_spans": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # spans.py and envelope.py are ours
     )
     app.state.context = context
     # Fixed words before /{schedule_id}: statistics/summary, due/list and preview are found first.
@@ -74,9 +73,10 @@ def create_app(context: Context | None) -> FastAPI:
         health,
         api_keys,
         probes,
+        pages,
     ):
-        app.include_router(module.router)
-    app.include_router(pages.router)
+        # Not include_router, which looks through router after router, and through the right one twice, at each request.
+        app.router.routes.extend(module.router.routes)
     problems.install(app)
     app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
     if context is not None and context.settings.cors_origins:

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from services.api.access.principal import Principal, Role
 from services.api.answers import Answer
 from services.api.context import Context
-from services.api.problems import Problem, not_found
+from services.api.problems import Problem, field_error, not_found
 from shared.events.types import Actor
 from shared.secrets import SecretUnreadable
 from shared.storage import idempotency, schedules
@@ -66,7 +66,8 @@ class Caller:
         key = self.request.headers.get("idempotency-key")
         who = self.principal.identity or self.principal.name  # two keys may have one name: their answers stay apart
         if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
-            raise Problem(422, "An Idempotency-Key has 1 to 255 printable characters.")
+            said = "An Idempotency-Key has 1 to 255 printable characters."
+            raise Problem(422, said, errors=[field_error("Idempotency-Key", said, key)])
         database = self.context.database
         with database.statements() if writes_once and key is None else database.transaction() as connection:
             if key is None:
@@ -91,7 +92,8 @@ class Caller:
     def _again(self, earlier: idempotency.Remembered, fingerprint: bytes) -> Response:
         """The answer given before. The same key with another request is a mistake of the caller."""
         if earlier.fingerprint != fingerprint:
-            raise Problem(422, "This Idempotency-Key was used for another request.")
+            said = "This Idempotency-Key was used for another request."
+            raise Problem(422, said, errors=[field_error("Idempotency-Key", "another request needs another key")])
         try:
             body = self.context.secrets.unseal(earlier.body, _PURPOSE)
         except SecretUnreadable as error:
@@ -103,7 +105,7 @@ class Caller:
         request = self.request
         body: bytes = getattr(request, "_body", b"")  # FastAPI has read it by now and keeps it there
         # With the projects in sight: who sees fewer now must not be answered what was seen then.
-        seen = self.principal.project_ids
+        seen = None if self.principal.project_ids is None else sorted(self.principal.project_ids)
         text = f"{request.method} {request.url.path}?{request.url.query} {seen}\n".encode()
         return hashlib.sha256(text + body).digest()
 

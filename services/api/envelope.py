@@ -8,10 +8,13 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.api import spans
 from services.api.pages import POLICY
 from services.api.problems import Problem, respond, unavailable
 from shared import clock
@@ -75,16 +78,17 @@ class Envelope:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *security]
             await send(message)
 
-        try:
-            problem = self._refusal(scope, headers)
-            if problem is not None:
-                await respond(problem, scope["path"])(scope, receive, answer)
-            else:
-                if scope["method"] not in _SAFE:
-                    _read_as_json(scope, headers)
-                await self._app(scope, self._bounded(receive), answer)
-        finally:
-            self._record(scope, status, clock.monotonic() - started, request_id)
+        with nullcontext() if scope["path"] in _QUIET else spans.begin(scope, headers) as span:
+            try:
+                problem = self._refusal(scope, headers)
+                if problem is not None:
+                    await respond(problem, scope["path"])(scope, receive, answer)
+                else:
+                    if scope["method"] not in _SAFE:
+                        _read_as_json(scope, headers)
+                    await self._app(scope, self._bounded(receive), answer)
+            finally:
+                self._record(scope, status, clock.monotonic() - started, request_id, span)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
         """What is wrong with a request before anything of it is read."""
@@ -101,7 +105,7 @@ class Envelope:
         origin = headers.get(b"origin")
         if origin is not None and scope["method"] not in _SAFE:
             text = origin.decode("latin-1")
-            if urlsplit(text).netloc != headers.get(b"host", b"").decode("latin-1") and text not in self._origins:
+            if text.partition("://")[2] != headers.get(b"host", b"").decode("latin-1") and text not in self._origins:
                 return Problem(403, f"Requests from pages of {text[:100]} are not allowed.")
         if scope["path"].startswith(_STORED) and self._silence():
             return unavailable()  # let in, it would wait without an end, in a thread that others need
@@ -122,10 +126,12 @@ class Envelope:
 
         return bounded
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route = getattr(scope.get("route"), "path", None)
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str, span: Span | None) -> None:
+        route = getattr(scope.get("route"), "path_format", None)
         path = scope["path"]
         REQUEST_DURATION.labels(scope["method"], route or "unknown", status).observe(seconds)
+        if span is not None:
+            spans.end(span, scope, route, status)
         if path in _QUIET and status < 500:
             return
         fields = dict(scope.get("path_params") or {})

@@ -255,6 +255,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "HealthReport": {
         "reported_at": "2025-10-12T15:35:00Z",
         "schedules": 15,
+        "total": 1,
         "issues": [
             {
                 "id": "6f1c7a0e-1f5d-4f0a-9a52-0a3f6d1c2b3e",

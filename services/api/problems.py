@@ -166,13 +166,20 @@ def install(app: FastAPI) -> None:
 
     async def on_database(request: Request, error: DatabaseUnavailable) -> Response:
         FAULTS.labels("api", "database_unavailable").inc()
-        log.warning(f"The database is unavailable: {error}", action="database.unavailable")
+        given = request.state.request_id
+        log.warning(f"The database is unavailable: {error}", action="database.unavailable", request_id=given)
         return respond(unavailable(), request.url.path)
 
     async def on_anything(request: Request, error: Exception) -> Response:
         # The boundary: what nobody expected is logged whole and answered without its inside.
         FAULTS.labels("api", "unexpected").inc()
-        log.error("A request failed unexpectedly", action="request.failed", path=request.url.path, exc_info=error)
+        log.error(
+            "A request failed unexpectedly",
+            action="request.failed",
+            path=request.url.path,
+            request_id=request.state.request_id,
+            exc_info=error,
+        )
         return respond(Problem(500, "Something went wrong inside; the log has it under this request's id."))
 
     handlers: dict[type[Exception], Any] = {

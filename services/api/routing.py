@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 
 from services.api.actions.beside import wrong_beside
 from services.api.problems import field_error, invalid, of_validation
+from services.api.routes.parameters import tag_filters
 
 _SUSPECT = re.compile(rb"\\u0000|[0-9][eE]|[0-9]{19}")
 _MOST = 1 << 63
@@ -57,13 +58,13 @@ def _unstorable(value: object, path: str, levels: int) -> tuple[str, str] | None
     return None
 
 
-def _unknown_parameters(request: Request, known: list[str]) -> list[dict[str, Any]]:
-    """A misspelt filter would list everything. Filters by tag (`tags.<name>`) bear any name."""
+def _unknown_parameters(request: Request, known: list[str], *, tagged: bool) -> list[dict[str, Any]]:
+    """A misspelt filter would list everything. `tagged`: filters by tag (`tags.<name>`) are taken, under any name."""
     taken = ", ".join(known) or "none"
     return [
         field_error(name, f"there is no such query parameter; this path takes: {taken}")
         for name in dict.fromkeys(request.query_params)
-        if name not in known and not name.startswith("tags.")
+        if name not in known and not (tagged and name.startswith("tags."))
     ]
 
 
@@ -74,13 +75,14 @@ class JsonRoute(APIRoute):
         """FastAPI's own handler, given our request."""
         handler = super().get_route_handler()
         parameters = [str(one.alias) for one in self.dependant.query_params]
+        tagged = any(one.call is tag_filters for one in self.dependant.dependencies)
         model = None if self.body_field is None else self.body_field.field_info.annotation
 
         async def read(request: Request) -> Response:
-            if unknown := _unknown_parameters(request, parameters):
+            if request.scope["query_string"] and (unknown := _unknown_parameters(request, parameters, tagged=tagged)):
                 raise invalid(unknown)
             try:
-                return await handler(StrictJsonRequest(request.scope, request.receive))
+                return await handler(request if model is None else StrictJsonRequest(request.scope, request.receive))
             except RequestValidationError as error:
                 found = of_validation(error).errors
                 refused = {str(one["field"]).partition(".")[0] for one in found}

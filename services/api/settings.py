@@ -1,14 +1,12 @@
 """The api's settings; the only place where it reads the environment (`COMMANDCENTER_<NAME>`)."""
 
 import ipaddress
-import json
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import NoDecode
 
-from shared.settings import SharedSettings
+from shared.settings import Listed, SharedSettings
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
@@ -47,7 +45,7 @@ class Settings(SharedSettings):
         description="Addresses or networks, comma-separated, whose X-Forwarded-For names the caller; none by default.",
     )
     idempotency_hours: int = Field(default=24, ge=1, le=720)
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: Listed = Field(
         default=(), description="Origins that browsers may call from, comma-separated; none by default."
     )
     allow_local_repositories: bool | None = Field(
@@ -60,19 +58,6 @@ class Settings(SharedSettings):
     secrets_key: str | None = Field(
         default=None, description="32 bytes as base64 that seal stored secrets; default: a file in the home."
     )
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        """Comma-separated like other lists here, or a JSON list."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return tuple(json.loads(value))
-            except json.JSONDecodeError as error:
-                raise ValueError("origins are needed, comma-separated or as a JSON list") from error
-        return tuple(one.strip() for one in value.split(",") if one.strip())
 
     @field_validator("cors_origins")
     @classmethod

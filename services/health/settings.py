@@ -4,7 +4,7 @@ import socket
 
 from pydantic import Field, SecretStr
 
-from shared.settings import SharedSettings
+from shared.settings import Listed, SharedSettings
 
 
 class Settings(SharedSettings):
@@ -26,7 +26,7 @@ class Settings(SharedSettings):
     alerts_webhook_secret: SecretStr | None = Field(
         default=None, description="Signs them (Standard Webhooks, whsec_…)."
     )
-    alerts_emails: tuple[str, ...] = Field(default=(), description="Who gets them by mail, as a JSON list.")
+    alerts_emails: Listed = Field(default=(), description="Who gets them by mail, comma-separated.")
     smtp_url: SecretStr | None = Field(default=None, description="As for the worker; none: no mail.")
     smtp_sender: str = Field(default="commandcenter@localhost", pattern=r"^[^@\s<>]+@[^@\s<>]+$")
     metrics_interval_seconds: float = Field(default=15.0, ge=0.2, description="How often schedule metrics are read.")
@@ -43,7 +43,6 @@ class Settings(SharedSettings):
     )
     retention_deliveries_days: int = Field(default=30, ge=1)
     retention_dead_letters_days: int = Field(default=30, ge=1, description="As long as the topic keeps them.")
-    retention_idempotency_days: int = Field(default=2, ge=1)
     retention_issues_days: int = Field(default=90, ge=1, description="Resolved issues; reports are kept a week.")
     stuck_after_seconds: float = Field(
         default=30.0, ge=2.0, description="Lag without progress for so long ends the process with an error."

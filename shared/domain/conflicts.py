@@ -16,6 +16,7 @@ from shared.domain.recurrence.meetings import Meetings
 from shared.domain.recurrence.minutes import minute_bits
 from shared.domain.recurrence.model import EXPRESSIONS
 from shared.domain.recurrence.plan import IntervalPlan
+from shared.domain.recurrence.tzdb import zone_names
 
 HORIZON = timedelta(days=7)
 MOST_REPORTED = 100
@@ -70,6 +71,8 @@ def coincidences(recurrence: Recurrence, candidates: Iterable[Candidates], now: 
 def _met(meetings: Meetings, timing: Timing, minute: datetime) -> int:
     """The minutes of a stored timing that meet the one asked about."""
     frequency, expression, seconds, zone, start, end, anchor, gap, overlap = timing
+    if zone not in zone_names():
+        return 0  # another process's database has it: who cannot be evaluated here meets nobody, and stops nobody
     text = expression or EXPRESSIONS.get(Frequency(frequency))
     if text is not None:
         met = meetings.with_expression(text, zone, gap, overlap)

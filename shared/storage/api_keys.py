@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 _COLUMNS = "id, name, prefix, role, project_ids, created_by, created_at, expires_at, last_used_at, revoked_at"
-_USE = text(
-    "UPDATE api_keys SET last_used_at = now() WHERE prefix = :prefix AND revoked_at IS NULL"
+_USABLE = text(
+    "SELECT id, name, digest, role, project_ids FROM api_keys WHERE prefix = :prefix AND revoked_at IS NULL"
     " AND (expires_at IS NULL OR expires_at > now())"
-    " RETURNING id, name, digest, role, project_ids"
 )
+_NOTE_USE = text("UPDATE api_keys SET last_used_at = now() WHERE id = :id")
 _ANY_USABLE = text(
     "SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))"
 )
@@ -31,9 +31,14 @@ _ROTATE = text(
 _REVOKE = text("UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL")
 
 
-def use(connection: Connection, prefix: str) -> Row[Any] | None:
-    """The key that counts under a prefix (id, name, digest, role, project_ids), noting the use; None without one."""
-    return connection.execute(_USE, {"prefix": prefix}).one_or_none()
+def usable(connection: Connection, prefix: str) -> Row[Any] | None:
+    """The key that counts under a prefix (id, name, digest, role, project_ids); None without one."""
+    return connection.execute(_USABLE, {"prefix": prefix}).one_or_none()
+
+
+def note_use(connection: Connection, key_id: int) -> None:
+    """It was used: asked only once its secret has been seen to be right."""
+    connection.execute(_NOTE_USE, {"id": key_id})
 
 
 def any_usable(connection: Connection) -> bool:

@@ -39,8 +39,8 @@ def list_page(connection: Connection, wanted: AuditFilter, page: int, page_size:
         ),
         filters.values | {"limit": page_size, "offset": (page - 1) * page_size},
     ).all()
-    if page == 1 and len(rows) < page_size:
-        return rows, len(rows)
+    if len(rows) < page_size and (rows or page == 1):
+        return rows, (page - 1) * page_size + len(rows)
 
     def counted() -> int:
         equal = {"actor": wanted.actor, "action": wanted.action}

@@ -131,13 +131,14 @@ def counted(
     return round(number)
 
 
-def total(one_by_one: Callable[[], int], by_day: Callable[[], int] | None) -> int:
+def total(one_by_one: Callable[[], int], by_day: Callable[[], int] | None, *, only_grows: bool = True) -> int:
     """A list's total: exact up to MOST_COUNTED; beyond that from the counts by day, or one more than MOST_COUNTED.
 
-    Where the counts say that there are many more, nobody counts one by one.
+    Where the counts say that there are many more, nobody counts one by one; but where what is counted can become few
+    again (`only_grows` is false), the counts of a while ago prove nothing.
     """
     known = by_day() if by_day is not None else 0
-    if known > 2 * MOST_COUNTED:
+    if only_grows and known > 2 * MOST_COUNTED:
         return known
     exact = one_by_one()
     return exact if exact <= MOST_COUNTED else max(exact, known)

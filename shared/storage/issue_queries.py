@@ -5,13 +5,18 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+MOST_LISTED = 1_000
+"""Issues one answer names."""
 _REPORT = text("SELECT reported_at, schedules FROM health_reports ORDER BY id DESC LIMIT 1")
-_ISSUES = text(
-    "SELECT id::text AS id, kind, severity, schedule_id, project_id, since, detail FROM health_issues"
-    " WHERE opened_at IS NOT NULL AND resolved_at IS NULL"
+_OPEN = (
+    "FROM health_issues WHERE opened_at IS NOT NULL AND resolved_at IS NULL"
     " AND (CAST(:projects AS bigint[]) IS NULL OR project_id = ANY(CAST(:projects AS bigint[])))"
-    " ORDER BY schedule_id IS NOT NULL, severity, since LIMIT 1000"
 )
+_ISSUES = text(
+    f"SELECT id::text AS id, kind, severity, schedule_id, project_id, since, detail {_OPEN}"
+    f" ORDER BY schedule_id IS NOT NULL, severity, since LIMIT {MOST_LISTED}"
+)
+_COUNT = text(f"SELECT count(*) {_OPEN}")
 
 
 def last_report(connection: Connection) -> Row[Any] | None:
@@ -19,7 +24,13 @@ def last_report(connection: Connection) -> Row[Any] | None:
     return connection.execute(_REPORT).one_or_none()
 
 
-def open_issues(connection: Connection, project_ids: Sequence[int] | None) -> Sequence[Row[Any]]:
-    """Open issues of some projects, or all: the system's own first, then the critical and oldest."""
+def open_issues(connection: Connection, project_ids: Sequence[int] | None) -> tuple[Sequence[Row[Any]], int]:
+    """Open issues of some projects, or all, and how many there are.
+
+    The system's own come first, then the critical and oldest; MOST_LISTED of them at most.
+    """
     visible = {"projects": None if project_ids is None else list(project_ids)}
-    return connection.execute(_ISSUES, visible).all()
+    found = connection.execute(_ISSUES, visible).all()
+    if len(found) < MOST_LISTED:
+        return found, len(found)
+    return found, int(connection.execute(_COUNT, visible).scalar_one())

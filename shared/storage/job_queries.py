@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from shared.domain.job import OPEN
 from shared.storage import counts
 from shared.storage.filters import MOST_COUNTED, Filters
 from shared.storage.open_jobs import published
@@ -18,7 +19,8 @@ from shared.storage.open_jobs import published
 _COLUMNS = """j.id, j.schedule_id, coalesce(v.name, s.name) AS schedule_name, j.project_id, j.task_type,
     coalesce(v.task_parameters, s.task_parameters) AS task_parameters, coalesce(v.tags, s.tags) AS tags,
     j.status, j.trigger, j.scheduled_for, j.created_at, j.started_at, j.finished_at, j.attempt, j.max_attempts,
-    j.next_attempt_at, j.error, j.reason, j.result, j.artifacts, j.skip_until, j.skip_count, j.schedule_version"""
+    j.next_attempt_at, j.error, j.reason, j.result, j.artifacts, j.skip_until, j.skip_count, j.schedule_version,
+    j.held"""
 _JOINS = """LEFT JOIN schedule_versions v ON v.schedule_id = j.schedule_id AND v.version = j.schedule_version
     LEFT JOIN schedules s ON s.id = j.schedule_id"""
 
@@ -66,12 +68,14 @@ def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: i
     few = known is not None and known <= FEW
     statement, values = page_statement(wanted, page, page_size, with_total=few)
     rows = list(connection.execute(text(statement), values).all())
-    if page == 1 and len(rows) < page_size:
-        return rows, len(rows)
+    if len(rows) < page_size and (rows or page == 1):
+        return rows, (page - 1) * page_size + len(rows)
     if few and rows:
         return rows, rows[0].total
     by_day = None if known is None or wanted.tags else (lambda: known)
-    return rows, counts.total(lambda: _filters(wanted).count(connection, _source(wanted)), by_day)
+    ended = wanted.status is None or wanted.status not in OPEN  # open jobs of a moment ago may be over
+    one_by_one = lambda: _filters(wanted).count(connection, _source(wanted))  # noqa: E731
+    return rows, counts.total(one_by_one, by_day, only_grows=ended)
 
 
 def page_statement(

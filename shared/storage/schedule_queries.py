@@ -30,6 +30,17 @@ ListedSchedule = Row[Any]
 """A row of schedules.LISTED: JSON columns are text, success_rate is left to compute."""
 
 
+_COUNT = text(
+    "SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE project_id = ANY(CAST(:projects AS bigint[]))"
+)
+_ONE = text(f"SELECT {LISTED} FROM schedules s {JOINS} WHERE s.id = :id AND s.deleted_at IS NULL")  # noqa: S608
+
+
+def one(connection: Connection, schedule_id: int) -> ListedSchedule | None:
+    """A schedule as lists show it; None when there is none or it has been deleted."""
+    return connection.execute(_ONE, {"id": schedule_id}).one_or_none()
+
+
 def list_page(
     connection: Connection, wanted: ScheduleFilter, page: int, page_size: int
 ) -> tuple[Sequence[ListedSchedule], int]:
@@ -70,6 +81,12 @@ def _total(connection: Connection, wanted: ScheduleFilter, filters: Filters) -> 
         counted.equal(name, getattr(wanted, name))
     statement = f"SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE {counted.condition}"  # noqa: S608
     return int(connection.execute(text(statement), counted.values).scalar_one())
+
+
+def count(connection: Connection, project_ids: Sequence[int]) -> int:
+    """How many schedules some projects have."""
+    values = {"projects": list(project_ids)}
+    return int(connection.execute(_COUNT, values).scalar_one())
 
 
 def list_due(connection: Connection, project_ids: Sequence[int] | None, limit: int) -> Sequence[ListedSchedule]:

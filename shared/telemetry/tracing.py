@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -120,12 +121,17 @@ def _nanoseconds(instant: datetime) -> int:
     return int(instant.timestamp() * 1e6) * 1_000
 
 
+@lru_cache(maxsize=1)
+def _tracer(provider: trace.TracerProvider) -> trace.Tracer:
+    return provider.get_tracer("commandcenter")  # makes a new one at each call
+
+
 def begin_span(
     name: str, parent: str | None, kind: SpanKind = SpanKind.CONSUMER, **attributes: str | int | float | bool
 ) -> tuple[Span, str | None]:
     """Open a span that ends elsewhere, by its `end`; returns it with its traceparent. For work that changes threads."""
     context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
-    opened = trace.get_tracer("commandcenter").start_span(name, context=context, kind=kind, attributes=attributes)
+    opened = _tracer(trace.get_tracer_provider()).start_span(name, context=context, kind=kind, attributes=attributes)
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, trace.set_span_in_context(opened))
     return opened, carrier.get("traceparent")
@@ -137,6 +143,6 @@ def span(
 ) -> Iterator[Span]:
     """Open a span; `parent` is a traceparent that came with an event, None continues the span open here."""
     context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
-    tracer = trace.get_tracer("commandcenter")
+    tracer = _tracer(trace.get_tracer_provider())
     with tracer.start_as_current_span(name, context=context, kind=kind, attributes=attributes) as opened:
         yield opened

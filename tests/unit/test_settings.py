@@ -59,3 +59,9 @@ def test_what_is_no_origin_is_named(
     assert "COMMANDCENTER_CORS_ORIGINS: " in capsys.readouterr().err
     monkeypatch.setenv("COMMANDCENTER_CORS_ORIGINS", "https://a.example, http://[::1]:3000")
     assert Api.from_environment().cors_origins == ("https://a.example", "http://[::1]:3000")
+
+
+@pytest.mark.parametrize("said", ["ops@example.com, dev@example.com", '["ops@example.com", "dev@example.com"]'])
+def test_several_values_are_read_with_commas_or_as_json(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("COMMANDCENTER_ALERTS_EMAILS", said)
+    assert Health.from_environment().alerts_emails == ("ops@example.com", "dev@example.com")

@@ -80,10 +80,11 @@ class Authenticator:
             self._remembered.clear()
 
     def _by_key(self, prefix: str, secret: str) -> Principal:
-        with self._database.transaction() as connection:
-            row = api_keys.use(connection, prefix)
-        if not keys.matches(secret, None if row is None else bytes(row.digest)) or row is None:
-            raise _unauthenticated("This API key is unknown, revoked or expired.")
+        with self._database.statements() as connection:
+            row = api_keys.usable(connection, prefix)
+            if not keys.matches(secret, None if row is None else bytes(row.digest)) or row is None:
+                raise _unauthenticated("This API key is unknown, revoked or expired.")
+            api_keys.note_use(connection, row.id)
         projects = None if row.project_ids is None else tuple(row.project_ids)
         return Principal(f"key:{row.name}", Role.named(row.role), projects, f"key:{row.id}")
 

@@ -50,6 +50,8 @@ def _url_problem(url: str, schemes: tuple[str, ...], settings: Settings) -> str 
         return "options are not allowed"
     if parts.password is not None:
         return "a URL must not carry a password"
+    if parts.username and parts.scheme != "ssh":
+        return "a URL must not carry a user: tokens stand there, and URLs are shown, published and logged"
     if " " in url or "\\" in url:
         return "this is no URL"
     return _host_problem(host, settings)

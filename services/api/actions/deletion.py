@@ -8,7 +8,7 @@ from services.api.caller import Caller
 from shared.domain.job import FailureReason, JobStatus, SkipReason
 from shared.domain.schedule import Timer
 from shared.events.types import ScheduleDeleted
-from shared.storage import job_queries, schedules
+from shared.storage import claims, job_queries, schedules
 from shared.storage.database import Connection
 
 
@@ -18,7 +18,10 @@ def delete(connection: Connection, schedule_id: int, caller: Caller) -> Answer:
     skip_unclaimed(connection, stored, now, SkipReason.DELETED)
     schedules.set_timer(connection, schedule_id, Timer())
     version = schedules.delete(connection, schedule_id, now)
-    waiting = [job for job in job_queries.lock_open(connection, schedule_id) if job.status != JobStatus.RUNNING]
+    unfinished = job_queries.lock_open(connection, schedule_id)
+    # One whose attempt has failed waits for its retry, though the ledger may not know it yet.
+    failed = claims.to_be_retried(connection, [(job.id, job.attempt) for job in unfinished])
+    waiting = [job for job in unfinished if job.status != JobStatus.RUNNING or (job.id, job.attempt) in failed]
     reason = FailureReason.SCHEDULE_DELETED.value
     cancelled = cancelling.block_all(connection, waiting, caller.principal.name, reason, now)
     before, created_at = stored.definition, stored.created_at

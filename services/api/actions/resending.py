@@ -7,6 +7,7 @@ Anything else goes back to its topic byte for byte, for a consumer that can read
 import re
 from typing import Any
 
+from services.api.actions.requests import Requested, requested
 from services.api.answers import Answer
 from services.api.caller import Caller
 from services.api.problems import Problem, not_found
@@ -73,6 +74,9 @@ def _run_again(connection: Connection, due: RunDue, caller: Caller) -> int:
     made = jobs.insert_manual(connection, due.schedule_id, now, current_traceparent())
     if made is None:
         raise Problem(409, f"The schedule of job {due.job_id} has been deleted.")
+    definition = stored.definition
+    asked = Requested(made, due.schedule_id, definition.project_id, definition.task_type, now)
+    outbox.add(connection, [requested("retry", asked, caller.actor, now, retry_of=due.job_id)])
     return made
 
 

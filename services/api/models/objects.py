@@ -312,7 +312,8 @@ class HealthReport(Shape):
     """The monitor's last report."""
 
     reported_at: datetime | None = Field(description="Null before the first report.")
-    schedules: Count
+    schedules: Count = Field(description="How many schedules there are in sight.")
+    total: Count = Field(description="Open issues in sight; 1,000 of them at most are listed.")
     issues: list[HealthIssueShape]
 
 

@@ -44,6 +44,8 @@ def claim_attempt(
         job = _job(connection, job_id, caller)
         if job.attempt != attempt or job.status not in (JobStatus.QUEUED, JobStatus.RUNNING):
             raise Problem(409, f"Job {job_id} is {job.status}, at attempt {job.attempt}.")
+        if job.held:
+            raise Problem(409, f"Job {job_id} waits for its schedule's other runs: its run.due is not published yet.")
         wanted = claims.Wanted(job_id, attempt, job.schedule_id, job.scheduled_for)
         worker = _worker(caller, body.worker)
         if (job_id, attempt) not in claims.claim(connection, worker, body.lease_seconds, [wanted]):

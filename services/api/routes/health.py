@@ -9,7 +9,7 @@ from services.api.routes.documented import errors
 from services.api.routes.parameters import ProjectFilter
 from services.api.routing import JsonRoute
 from shared.domain.health import REMEDIES
-from shared.storage import issue_queries, lease_queries
+from shared.storage import issue_queries, lease_queries, schedule_queries
 from shared.storage.database import Connection
 
 DISPATCHER_LEASE = "dispatcher"
@@ -25,15 +25,20 @@ router = APIRouter(prefix="/api/v1/health", tags=["health"], route_class=JsonRou
     summary="What the monitor has found",
 )
 def get_health_report(caller: Viewer, project_id: ProjectFilter = None) -> Response:
-    """Open issues, the most severe and longest lasting first."""
+    """Open issues, the most severe and longest lasting first; `total` says how many, a thousand are listed."""
 
     def work(connection: Connection) -> Response:
         report = issue_queries.last_report(connection)
-        issues = issue_queries.open_issues(connection, caller.principal.narrowed(project_id))
+        visible = caller.principal.narrowed(project_id)
+        issues, total = issue_queries.open_issues(connection, visible)
+        schedules = 0 if report is None else report.schedules
+        if report is not None and visible is not None:  # the report counted everybody's
+            schedules = schedule_queries.count(connection, visible)
         return reply(
             {
                 "reported_at": None if report is None else report.reported_at,
-                "schedules": 0 if report is None else report.schedules,
+                "schedules": schedules,
+                "total": total,
                 "issues": [{**issue._mapping, "remedy": REMEDIES.get(issue.kind)} for issue in issues],
             }
         )

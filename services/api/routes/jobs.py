@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from services.api.actions import job_actions
@@ -20,7 +20,7 @@ from services.api.routes.parameters import (
     PageNumber,
     PageSize,
     ProjectFilter,
-    tag_filters,
+    TagFilters,
 )
 from services.api.routing import JsonRoute
 from shared import clock
@@ -31,13 +31,14 @@ from shared.storage.job_queries import JobFilter
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 _DAYS = timedelta(days=7)
+_DIGITS = len(str(INT8))
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}(; ?charset=[\w-]{1,40})?", re.ASCII)
 
 
 @router.get("", response_model=JobList, responses=errors(), operation_id="listJobs", summary="List jobs")
 def list_jobs(  # noqa: PLR0913, PLR0917 (one query parameter each)
     caller: Viewer,
-    request: Request,
+    tag_filters: TagFilters,
     schedule_id: Annotated[int | None, Query(ge=-INT8, le=INT8, description="Filter by schedule.")] = None,
     project_id: ProjectFilter = None,
     status: Annotated[Status | None, Query(description="Filter by status.")] = None,
@@ -52,10 +53,11 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (one query parameter each)
 
     `tags.schedule_id=123` names the schedule; other `tags.<name>=<value>` filter by its tags.
     """
-    tags = dict(tag_filters(request))
+    tags = dict(tag_filters)
     tagged = tags.pop("schedule_id", None)
     if tagged is not None:
-        if not tagged.isdecimal() or int(tagged) > INT8 or (schedule_id is not None and int(tagged) != schedule_id):
+        readable = tagged.isdecimal() and len(tagged) <= _DIGITS and int(tagged) <= INT8
+        if not readable or schedule_id not in (None, int(tagged)):
             raise invalid([field_error("tags.schedule_id", "one schedule's id is needed", tagged)])
         schedule_id = int(tagged)
     caller.about(schedule_id)
@@ -140,5 +142,5 @@ def cancel_job(job_id: ObjectId, caller: Operator, idempotency_key: IdempotencyK
     summary="Run a job's work again",
 )
 def retry_job(job_id: ObjectId, caller: Operator, idempotency_key: IdempotencyKey = None) -> Response:
-    """A new manual job of the same schedule for a job that failed, was cancelled or skipped; 409 otherwise."""
+    """A new manual job of the same schedule for a job that has ended, however it did; 409 for one that has not."""
     return caller.write(lambda connection: job_actions.retry(connection, job_id, caller))

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 
 from services.api.models.fields import INT8
-from services.api.problems import Problem, field_error, invalid
+from services.api.problems import field_error, invalid
 
 MOST_ITEMS = 100
 
@@ -32,7 +32,7 @@ IfMatch = Annotated[
 _MOST_TAGS = 10
 
 
-def tag_filters(request: Request) -> Mapping[str, str]:
+async def tag_filters(request: Request) -> Mapping[str, str]:  # async: it would be sent to a thread for nothing
     """The `tags.<name>=<value>` parameters."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
@@ -41,5 +41,9 @@ def tag_filters(request: Request) -> Mapping[str, str]:
         if found.setdefault(name.removeprefix("tags."), value) != value:
             raise invalid([field_error(name, "a tag has one value: two of them fit nothing", value)])
     if len(found) > _MOST_TAGS:
-        raise Problem(422, f"At most {_MOST_TAGS} tags can be filtered by.")
+        raise invalid([field_error("tags", f"at most {_MOST_TAGS} tags can be filtered by")])
     return found
+
+
+TagFilters = Annotated[Mapping[str, str], Depends(tag_filters)]
+"""For routes that take `tags.<name>`: on all others it is as unknown as any other parameter."""

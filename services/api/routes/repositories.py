@@ -102,7 +102,9 @@ def update_repository(
         check_version(caller.request, row.version)
         sent = body.model_dump(exclude_unset=True)
         values = {name: sent.get(name, row._mapping[name]) for name in ("name", "url", "default_branch")}
-        wrong = targets.wrong_repository(values["url"], values["default_branch"], caller)
+        # What is stored was judged when it came: a setting that changed since must not keep it from being renamed.
+        new = {name: None if values[name] == row._mapping[name] else values[name] for name in ("url", "default_branch")}
+        wrong = targets.wrong_repository(new["url"], new["default_branch"], caller)
         if wrong:
             raise invalid(wrong)
         if any(values[name] != row._mapping[name] for name in values):

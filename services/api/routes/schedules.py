@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from services.api.actions import creation, deletion, editing
 from services.api.answers import etag, page_of, reply
@@ -14,7 +14,6 @@ from services.api.models.schedules import (
     ScheduleShape,
     ScheduleUpdate,
     ScheduleWritten,
-    shown,
     shown_listed,
 )
 from services.api.problems import not_found
@@ -26,11 +25,10 @@ from services.api.routes.parameters import (
     PageSize,
     ProjectFilter,
     ScheduleId,
-    tag_filters,
+    TagFilters,
 )
 from services.api.routing import JsonRoute
-from shared import clock
-from shared.storage import schedule_queries, schedules
+from shared.storage import schedule_queries
 from shared.storage.database import Connection
 from shared.storage.schedule_queries import ScheduleFilter
 
@@ -63,7 +61,7 @@ def create_schedule(body: ScheduleCreate, caller: Operator, idempotency_key: Ide
 @router.get("", response_model=ScheduleList, responses=errors(), operation_id="listSchedules", summary="List schedules")
 def list_schedules(
     caller: Viewer,
-    request: Request,
+    tags: TagFilters,
     project_id: ProjectFilter = None,
     enabled: Annotated[bool | None, Query(description="Filter by enabled status.")] = None,
     task_type: Annotated[str | None, Query(max_length=48, description="Filter by task type.")] = None,
@@ -72,7 +70,7 @@ def list_schedules(
     page_size: PageSize = 50,
 ) -> Response:
     """Newest first. `tags.<name>=<value>` filters by tags; several must all fit."""
-    wanted = ScheduleFilter(caller.principal.narrowed(project_id), enabled, task_type, frequency, tag_filters(request))
+    wanted = ScheduleFilter(caller.principal.narrowed(project_id), enabled, task_type, frequency, tags)
 
     def work(connection: Connection) -> Response:
         found, total = schedule_queries.list_page(connection, wanted, page, page_size)
@@ -92,10 +90,10 @@ def get_schedule(schedule_id: ScheduleId, caller: Viewer) -> Response:
     """With its statistics; its version is the ETag."""
 
     def work(connection: Connection) -> Response:
-        stored = schedules.get(connection, schedule_id)
-        if stored is None or not caller.principal.sees(stored.definition.project_id):
+        found = schedule_queries.one(connection, schedule_id)
+        if found is None or not caller.principal.sees(found.project_id):
             raise not_found("schedule", schedule_id)
-        return reply(shown(stored, clock.now()), headers=etag(stored.version))
+        return reply(shown_listed(found), headers=etag(found.version))
 
     return caller.read(work)
 

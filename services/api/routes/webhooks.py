@@ -27,6 +27,7 @@ from shared.storage.database import Connection
 from shared.webhook_secrets import new_secret, open_secrets, rotated, seal_secrets
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
+_DEFAULTS: dict[str, Any] = {"events": [], "enabled": True}
 
 
 @router.post(
@@ -97,15 +98,23 @@ def get_webhook(webhook_id: ObjectId, caller: Viewer) -> Response:
     summary="Update a webhook",
 )
 def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, if_match: IfMatch = None) -> Response:
-    """Fields left out stay as they are. A new secret signs together with the one before, until the next change."""
+    """Fields left out stay as they are; null gives one back its default. A new secret signs together with the one
+    before, until the next change.
+    """
 
     def work(connection: Connection) -> Answer:
         row = webhooks.get(connection, webhook_id, lock=True)
         if row is None or not caller.principal.sees(row.project_id):
             raise not_found("webhook", webhook_id)
         check_version(caller.request, row.version)
-        sent = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None}
-        wrong = targets.wrong_webhook(sent.get("url", row.url), sent.get("secret"), caller)
+        sent = {
+            name: _DEFAULTS.get(name) if value is None else value
+            for name, value in body.model_dump(exclude_unset=True).items()
+            if value is not None or name in _DEFAULTS
+        }
+        url = sent.get("url", row.url)
+        # What is stored was judged when it came: a setting that changed since must not keep it from being disabled.
+        wrong = targets.wrong_webhook(None if url == row.url else url, sent.get("secret"), caller)
         if wrong:
             raise invalid(wrong)
         kept = {name: sent.get(name, row._mapping[name]) for name in ("name", "url", "events", "enabled")}
@@ -113,7 +122,7 @@ def update_webhook(webhook_id: ObjectId, body: WebhookUpdate, caller: Operator, 
             return Answer(200, _shown(row._mapping), etag(row.version))
         sealed = None if row.secrets_encrypted is None else bytes(row.secrets_encrypted)
         if "secret" in sent:
-            secrets = rotated(_unseal(caller, row.project_id, sealed), sent["secret"])
+            secrets = rotated(_unseal(caller, row.project_id, sealed), str(sent["secret"]))
             sealed = seal_secrets(caller.context.secrets, row.project_id, secrets)
         changed = webhooks.update(connection, webhook_id, kept | {"secrets_encrypted": sealed})
         before, after = _shown(row._mapping), _shown(changed._mapping)

@@ -7,7 +7,7 @@ stored row costs microseconds.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.domain.recurrence.errors import Problem, RecurrenceError
@@ -46,6 +46,9 @@ def checked(recurrence: Recurrence) -> dict[str, object]:
     _check_interval(frequency, recurrence.interval_seconds, problems)
     if frequency is Frequency.ONCE and recurrence.start_time is None:
         problems.append(Problem("start_time", None, "once needs start_time: the instant to run at"))
+    if frequency is Frequency.ONCE and start and start.year == MAXYEAR:
+        # Nor could a zone's clock or a jitter go on from there: the calendar ends.
+        problems.append(Problem("start_time", start.isoformat(), f"once must lie before the year {MAXYEAR}"))
     _settle_anchor(frequency, recurrence.anchor, start, changes, problems)
     if problems:
         raise RecurrenceError(problems)

@@ -122,6 +122,10 @@ OVER_ALL = {"createProject", "createKey", "listKeys", "getKey", "rotateKey", "re
 def test_the_other_tenant_finds_nothing_on_any_route(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:
     """Every route of the OpenAPI document, with the other tenant's ids. A new route fails here until it is placed."""
     own, other = tenants
+    report = (
+        "INSERT INTO health_reports (reported_at, duration_seconds, schedules, bands) VALUES (now(), 0, 12345, '{}')"
+    )
+    guarded_api.rows(report)
     document = guarded_api.client.get("/openapi.json").json()
     for template, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -160,7 +164,7 @@ def _nothing_in(found: Any, name: str, own: Tenant) -> bool:
     if name == "listProjects":  # it takes no filter: the caller's own projects, always
         return [one["id"] for one in found["projects"]] == [own["project_id"]]
     if name == "getHealthReport":
-        return bool(found["issues"] == [])
+        return bool(found["issues"] == [] and found["schedules"] == 0 and found["total"] == 0)
     return bool(found["total"] == 0)
 
 
@@ -274,6 +278,17 @@ def test_keys_are_shown_once_rotated_and_revoked(guarded_api: Api) -> None:
     body = {"name": "expired", "role": "admin", "expires_at": past}
     expired = guarded_api.client.post("/api/v1/keys", json=body).json()["key"]
     assert ask(guarded_api, expired, "GET", "/api/v1/schedules").status_code == 401
+
+
+def test_a_wrong_secret_is_no_use_of_a_key(guarded_api: Api) -> None:
+    """Whoever looks for keys that nobody uses must not be misled by those who guess."""
+    made = make_key(guarded_api, "viewer", None, "unused")
+    shown = lambda: guarded_api.client.get(f"/api/v1/keys/{made['id']}").json()["last_used_at"]  # noqa: E731
+    guess = f"cc_{made['prefix']}_{'x' * 43}"
+    assert ask(guarded_api, guess, "GET", "/api/v1/schedules").status_code == 401
+    assert shown() is None
+    assert ask(guarded_api, made["key"], "GET", "/api/v1/schedules").status_code == 200
+    assert shown() is not None
 
 
 def test_the_change_event_names_the_key(guarded_api: Api, tenants: tuple[Tenant, Tenant]) -> None:

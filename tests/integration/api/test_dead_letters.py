@@ -140,6 +140,8 @@ def test_a_run_that_was_given_up_runs_anew_once_its_job_has_ended(api: Api) -> N
     assert api.client.get(f"/api/v1/jobs/{made}").json()["trigger"] == "manual"
     assert api.client.get(f"{PATH}/{letter_id}").json()["resent_job_id"] == made
     assert f"Dead letter {letter_id} is sent again" in api.log.read_text()
+    asked = [orjson.loads(one["value"]) for one in api.messages(schedule["id"]) if one["topic"] == "runs.requests"]
+    assert (asked[-1]["request"], asked[-1]["job_id"], asked[-1]["retry_of"]) == ("retry", made, job)
     api.client.delete(f"/api/v1/schedules/{schedule['id']}")
     assert api.client.post(f"{PATH}/{letter_id}/resend").status_code == 409
 

@@ -7,9 +7,11 @@ import socket
 import time
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from tests.integration.api.support import CREATE, Api, running_api
+from tests.servers import TestServers
 from tests.waiting import eventually
 
 PROBLEM = "application/problem+json"
@@ -28,6 +30,7 @@ PROBLEM = "application/problem+json"
         ("GET", "/api/v1/schedules?page=0", None, 422),
         ("GET", "/api/v1/schedules?tags.=x", None, 200),
         ("GET", "/api/v1/jobs?tags.schedule_id=x", None, 422),
+        ("GET", "/api/v1/jobs?tags.schedule_id=" + "9" * 5000, None, 422),
         ("GET", "/api/v1/jobs?from=2026-01-01T00:00:00%2B20:05", None, 200),
         ("GET", "/api/v1/jobs/1/artifacts/..%2F..%2Fsecrets.key", None, 404),
         ("GET", "/api/v1/task-types/%00", None, 422),
@@ -47,6 +50,18 @@ PROBLEM = "application/problem+json"
         ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","after":"9999-12-31T23:59:59-23:59"}', 422),
         ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","start_time":"0001-01-01T00:00:00Z"}', 200),
         ("POST", "/api/v1/schedules/preview", b'{"frequency":"daily","end_time":"9999-12-31T00:00:00Z"}', 200),
+        (
+            "POST",
+            "/api/v1/schedules/preview",
+            b'{"frequency":"once","start_time":"9999-12-31T23:59:59Z","timezone":"Asia/Tokyo"}',
+            422,
+        ),
+        (
+            "POST",
+            "/api/v1/schedules/preview",
+            b'{"frequency":"once","start_time":"9998-12-31T23:59:59Z","timezone":"Asia/Tokyo","jitter_seconds":86400}',
+            200,
+        ),
     ],
 )
 def test_an_answer_each_time(api: Api, method: str, path: str, body: bytes | None, status: int) -> None:
@@ -136,6 +151,15 @@ def test_a_site_that_resolves_to_this_machine_cannot_ask_where_nobody_is_asked_w
         assert api.client.get("/api/v1/schedules", headers={"Host": host}).status_code == 200, host
 
 
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://", "://", "http://localhost.evil.example"])
+def test_an_origin_that_is_not_ours_is_refused_whatever_it_looks_like(api: Api, origin: str) -> None:
+    answer = api.client.post("/api/v1/schedules", json=CREATE, headers={"Origin": origin})
+    assert (answer.status_code, answer.headers["content-type"]) == (403, PROBLEM)
+    assert answer.headers["x-request-id"]
+    own = api.client.post("/api/v1/schedules", json=CREATE, headers={"Origin": api.url})
+    assert own.status_code == 201
+
+
 def test_headers_and_request_ids(api: Api) -> None:
     answer = api.client.get("/api/v1/schedules/999999", headers={"X-Request-Id": "trace-me-1"})
     assert answer.headers["x-request-id"] == "trace-me-1"
@@ -166,6 +190,7 @@ def test_405_names_what_is_allowed(api: Api) -> None:
     [
         ("https://github.com/a/b.git", True),
         ("ssh://git@example.com:22/a.git", True),
+        ("https://ghp_0123456789abcdef@github.com/a/b.git", False),
         ("git@github.com:a/b.git", True),
         ("/srv/git/a.git", True),
         ("-uploadpack=x", False),
@@ -328,3 +353,26 @@ def test_another_media_type_is_no_way_round(api: Api, kind: str) -> None:
     answer = api.client.post("/api/v1/repositories", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == PROBLEM
+
+
+def test_an_api_whose_tables_are_not_there_yet_is_not_ready(test_servers: TestServers, tmp_path: Path) -> None:
+    database_url = test_servers.create_database(migrated=False)
+    try:
+        with running_api(tmp_path, database_url) as api:
+            lacking = lambda words: words in api.client.get("/readyz").text  # noqa: E731
+            eventually(lambda: lacking("the database has no tables yet"), 10)
+            assert api.client.get("/readyz").status_code == 503
+            owner = psycopg2.connect(test_servers.owner_url(database_url).replace("+psycopg2", ""))
+            with owner, owner.cursor() as cursor:
+                cursor.execute("CREATE TABLE alembic_version (version_num text)")
+                cursor.execute("INSERT INTO alembic_version VALUES ('0012_audit_default')")
+            eventually(lambda: lacking("the tables cannot be read: permission denied"), 10)
+            with owner, owner.cursor() as cursor:
+                cursor.execute("GRANT SELECT ON alembic_version TO public")
+            eventually(lambda: lacking("the tables are at 0012_audit_default"), 10)
+            with owner, owner.cursor() as cursor:
+                cursor.execute("UPDATE alembic_version SET version_num = '9999_of_a_later_version'")
+            owner.close()
+            eventually(lambda: api.client.get("/readyz").status_code == 200, 10)
+    finally:
+        test_servers.drop_database(database_url)

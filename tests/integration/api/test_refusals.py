@@ -112,7 +112,8 @@ def test_operations_of_a_batch_are_judged(api: Api, operation: dict[str, object]
 def test_unknown_query_parameters_are_refused(api: Api, path: str) -> None:
     answer = api.client.get(f"/api/v1/{path}?projectid=1&projectid=2&page_sise=3")
     assert _fields(answer) == ["page_sise", "projectid"]
-    assert api.client.get(f"/api/v1/{path}?tags.anything=1").status_code == 200
+    tagged = api.client.get(f"/api/v1/{path}?tags.anything=1")
+    assert tagged.status_code == (200 if path in {"schedules", "jobs"} else 422)
     known = api.client.get("/api/v1/schedules/due/list?project_id=1").json()["errors"]
     assert known == [{"field": "project_id", "message": "there is no such query parameter; this path takes: limit"}]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.integration.api.support import CREATE, Api
+from tests.servers import TestServers
 
 
 def path(schedule: dict[str, Any], more: str = "") -> str:
@@ -387,3 +389,59 @@ def test_lists_and_single_answers_show_the_same(api: Api) -> None:
     )
     assert list(listed.items()) == list(single.items())
     assert listed["success_rate"] == 77.8
+
+
+def test_a_neighbour_whose_zone_went_away_stops_nobody(api: Api) -> None:
+    """Another process's time zone database may have a zone that this one's has not."""
+    target = {"task_parameters": {"repository_id": 4242}}
+    gone = api.create(frequency="cron", cron_expression="0 3 * * *", timezone="UTC", **target)
+    api.rows("UPDATE schedules SET timezone = 'Mars/Olympus' WHERE id = %s", gone["id"])
+    beside = api.create(frequency="cron", cron_expression="0 3 * * *", timezone="UTC", **target)
+    assert beside["conflicts"] == []
+    assert api.client.patch(path(beside), json={"name": "renamed"}).status_code == 200
+    assert api.client.get(path(beside, "/conflicts")).status_code == 200
+
+
+def test_a_held_job_cannot_be_claimed_from_elsewhere(api: Api) -> None:
+    made = api.create(overlap_policy="buffer_one")
+    job = api.client.post(path(made, "/execute"), json={"force": True}).json()["job_id"]
+    api.rows("UPDATE jobs SET held = true WHERE id = %s", job)
+    claim = f"/api/v1/jobs/{job}/attempts/1/claim"
+    refused = api.client.post(claim, json={"worker": "elsewhere"})
+    assert refused.status_code == 409
+    assert "waits for its schedule's other runs" in refused.json()["detail"]
+    api.rows("UPDATE jobs SET held = false WHERE id = %s", job)
+    assert api.client.post(claim, json={"worker": "elsewhere"}).status_code == 200
+
+
+def test_a_setting_that_changed_keeps_nothing_from_being_changed(api: Api) -> None:
+    """What is stored was judged when it came: a url that would be refused now can be disabled and renamed."""
+    hook = api.client.post(
+        "/api/v1/webhooks",
+        json={"project_id": 1, "name": "h", "url": "https://example.com/a", "events": ["run.failed"], "enabled": False},
+    ).json()
+    api.rows("UPDATE webhooks SET url = 'ftp://example.com' WHERE id = %s", hook["id"])
+    address = f"/api/v1/webhooks/{hook['id']}"
+    assert api.client.patch(address, json={"name": "renamed"}).json()["name"] == "renamed"
+    assert api.client.patch(address, json={"url": "ftp://example.org"}).status_code == 422
+    again = api.client.patch(address, json={"events": None, "enabled": None}).json()
+    assert (again["events"], again["enabled"]) == ([], True)
+    repository = api.client.post(
+        "/api/v1/repositories", json={"project_id": 1, "name": "r", "url": "https://example.com/r.git"}
+    ).json()
+    api.rows("UPDATE repositories SET url = 'ftp://example.com' WHERE id = %s", repository["id"])
+    address = f"/api/v1/repositories/{repository['id']}"
+    assert api.client.patch(address, json={"name": "renamed"}).json()["name"] == "renamed"
+
+
+def test_a_request_that_fails_unexpectedly_is_found_in_the_log_by_its_id(api: Api, test_servers: TestServers) -> None:
+    made = api.create()
+    owner = replace(api, database_url=test_servers.owner_url(api.database_url))
+    owner.rows("ALTER TABLE schedule_statistics RENAME TO away")
+    try:
+        answer = api.client.get(path(made), headers={"X-Request-Id": "find-me-1"})
+    finally:
+        owner.rows("ALTER TABLE away RENAME TO schedule_statistics")
+    assert answer.status_code == 500
+    lines = [line for line in api.log.read_text().splitlines() if "request_id=find-me-1" in line]
+    assert any("A request failed unexpectedly" in line for line in lines)

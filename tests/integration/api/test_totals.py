@@ -77,6 +77,21 @@ def test_a_total_is_exact_while_it_is_small(database: Database) -> None:
     assert jobs_total(database, until=TODAY + timedelta(milliseconds=77)) == 77
 
 
+def test_counts_of_a_while_ago_prove_nothing_of_what_is_open_now(database: Database) -> None:
+    """25,000 jobs were queued when they were counted, and workers have begun all but sixty since."""
+    run(database, _JOBS.format(day=TODAY, number=25_000), "UPDATE jobs SET status = 'queued'")
+    count(database)
+    assert jobs_total(database, status="queued") == 25_000
+    run(database, "UPDATE jobs SET status = 'running' WHERE schedule_id > 60")
+    assert jobs_total(database, status="queued") == 60
+    with database.transaction() as connection:
+        assert [len(list_jobs(connection, JobFilter(status="queued"), page, 50)[0]) for page in (1, 2, 3)] == [
+            50,
+            10,
+            0,
+        ]
+
+
 def test_a_long_lists_total_comes_from_the_counts(database: Database) -> None:
     yesterday, number = TODAY - timedelta(days=1), 50_000
     run(database, _JOBS.format(day=yesterday, number=number), _AUDIT.format(day=yesterday, number=number))
