@@ -183,6 +183,7 @@ class Dispatchers:
             "COMMANDCENTER_TOPIC_PARTITIONS": "2",
             "COMMANDCENTER_DISPATCHER_PORT": "0",
             "COMMANDCENTER_INSTANCE": name,
+            "COMMANDCENTER_DISPATCHER_PATIENCE_SECONDS": "0",  # PostgreSQL was not away
             **environment,
         }
         with path.open("wb") as log:

@@ -57,10 +57,12 @@ def read_all(bootstrap_servers: str, topics: Iterable[str], within: float = 30.0
 
 def _seen(message: Any) -> Seen:
     value = message.value()
+    headers = {name: (raw or b"").decode() for name, raw in message.headers() or []}
+    cut = "dead_truncated" in headers  # a dead letter's value that is no JSON any more
     return Seen(
         message.topic(),
         (message.key() or b"").decode(),
-        {name: (raw or b"").decode() for name, raw in message.headers() or []},
-        json.loads(value) if value else None,
+        headers,
+        (value.decode() if cut else json.loads(value)) if value else None,
         message.timestamp()[1] / 1000,
     )

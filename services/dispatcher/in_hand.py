@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from services.dispatcher.encoding import Stored
 from shared import clock
 
+MOST_BYTES = 100_000_000
+"""Of the outbox's text in hand, at which claiming and reading stop: messages can be large, and memory has an end."""
+
 
 class InHand:
     """For use by any thread; a lock guards every look."""
@@ -25,6 +28,8 @@ class InHand:
         """Rows about to be committed; no later row goes out before they are handed over or forgotten."""
         self._handed: list[tuple[int, Stored]] = []
         """A heap by row id: two lanes may hand over in another order than they committed."""
+        self._sizes: dict[int, int] = {}
+        self._bytes = 0
         self._messages = 0
         self._unread = most
         """Messages seen in the table beyond those in hand: there is no room until somebody has looked."""
@@ -55,6 +60,7 @@ class InHand:
             for row_id in ids:
                 self._known.pop(row_id, None)
                 self._expected.discard(row_id)
+                self._bytes -= self._sizes.pop(row_id, 0)
             self._messages -= messages
             self._unread += messages  # they wait as before
             self._table_changed = True
@@ -66,18 +72,19 @@ class InHand:
             for row_id, stored in rows:
                 self._expected.discard(row_id)
                 heapq.heappush(self._handed, (row_id, stored))
+                self._weigh(row_id, len(stored.text))
             self._messages += sum(len(stored.messages) for _, stored in rows)
             self._changed.notify_all()
 
     def has_room(self) -> bool:
         """Whether more may be claimed: the backlog of unacknowledged messages is below its bound."""
         with self._changed:
-            return self._messages + self._unread < self._most
+            return self._has_room()
 
     def wait_for_room(self, seconds: float) -> None:
         """Wait for it, at most so long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._messages + self._unread < self._most, seconds)
+            self._changed.wait_for(self._has_room, seconds)
 
     # --- what the relay's thread calls
 
@@ -102,12 +109,21 @@ class InHand:
             self._table_changed = False
             return list(self._known)
 
-    def take(self, row_id: int, messages: int) -> bool:
-        """Register a row read from the table; False where the tick registered it meanwhile and hands it over itself."""
+    def is_full(self) -> bool:
+        """Whether no more is to be read from the table until something has been acknowledged."""
+        with self._changed:
+            return self._messages >= self._most or self._bytes >= MOST_BYTES
+
+    def take(self, row_id: int, messages: int, size: int) -> bool:
+        """Register a row read from the table; False where the tick registered it meanwhile and hands it over itself.
+
+        `size`: the length of its text.
+        """
         with self._changed:
             if row_id in self._known:
                 return False
             self._known[row_id] = clock.monotonic()
+            self._weigh(row_id, size)
             self._messages += messages
             return True
 
@@ -129,6 +145,13 @@ class InHand:
         with self._changed:
             for row_id in ids:
                 self._known.pop(row_id, None)
+                self._bytes -= self._sizes.pop(row_id, 0)
+            self._changed.notify_all()
+
+    def renew(self, ids: Sequence[int]) -> None:
+        """Rows that wait rightly, for a topic: no outcome of theirs is missing."""
+        with self._changed:
+            self._known.update(dict.fromkeys(ids, clock.monotonic()))
 
     def clear(self) -> None:
         """Nothing is in hand any more; the table has it all, and is to be measured anew."""
@@ -136,6 +159,8 @@ class InHand:
             self._known.clear()
             self._handed.clear()
             self._expected.clear()
+            self._sizes.clear()
+            self._bytes = 0
             self._messages, self._unread = 0, self._most
             self._table_changed = True
 
@@ -154,6 +179,15 @@ class InHand:
         with self._changed:
             if not self._may_go() and not self._table_changed:
                 self._changed.wait(seconds)
+
+    def _weigh(self, row_id: int, size: int) -> None:
+        """Under the lock."""
+        self._bytes += size - self._sizes.get(row_id, 0)
+        self._sizes[row_id] = size
+
+    def _has_room(self) -> bool:
+        """Under the lock."""
+        return self._messages + self._unread < self._most and self._bytes < MOST_BYTES
 
     def _may_go(self) -> bool:
         """Under the lock."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from shared import clock
 from shared.process import Process
-from shared.storage import leases
+from shared.storage import leases, schema
 from shared.storage.database import DatabaseUnavailable
 from shared.storage.session import Session, StatementRefused
 from shared.telemetry.logging import get_logger
@@ -21,6 +21,7 @@ LEASE = "dispatcher"
 RENEWALS_PER_LEASE = 3
 STANDBY_LOOK_SECONDS = 0.2
 """A standby looks this often: what hand-over on a graceful stop costs at most."""
+TABLES_LOOK_SECONDS = 1.0
 SILENT_SECONDS = 1.0
 """An answer that is out for so much longer than a lease: PostgreSQL is frozen."""
 
@@ -44,6 +45,8 @@ class Leadership:
         self._database: str | None = "not connected to PostgreSQL yet"
         self._asked: float | None = None
         """Since when an answer is waited for."""
+        self._answering_since = 0.0
+        self._tables: str | None = "not yet looked at"
         LEADER.set_function(lambda: float(self.epoch() is not None))
         self._thread = threading.Thread(target=self._run, name="leadership", daemon=True)
 
@@ -73,6 +76,10 @@ class Leadership:
         """Call this whenever leadership is won or lost (from any thread, briefly)."""
         self._on_change.append(callback)
 
+    def answering_since(self) -> float:
+        """Since when (monotonic) PostgreSQL has answered without a gap."""
+        return self._answering_since
+
     def describe(self) -> str:
         """One sentence: who leads, under which epoch."""
         with self._lock:
@@ -88,7 +95,7 @@ class Leadership:
         silence = 0.0 if asked is None else clock.monotonic() - asked
         if silence > self._seconds + SILENT_SECONDS:
             return f"PostgreSQL has not answered for {silence:.0f} s"
-        return self._database
+        return self._database or self._tables
 
     def start(self) -> None:
         """Begin to look for the lease."""
@@ -101,9 +108,12 @@ class Leadership:
 
     def _run(self) -> None:
         while not self._release.is_set():
+            began = self._asked = clock.monotonic()
             try:
-                self._asked = clock.monotonic()
                 pause = self._turn()
+                ended = clock.monotonic()
+                if self._database is not None or ended - began > self._seconds + SILENT_SECONDS:
+                    self._answering_since = ended
                 self._database = None
             except DatabaseUnavailable as error:
                 pause = STANDBY_LOOK_SECONDS
@@ -113,7 +123,7 @@ class Leadership:
                 self._session.rollback()
                 self._outage(f"{error} (is the database migrated?)")
             self._asked = None
-            self._process.beat("leadership", 30)
+            self._process.beat("leadership", 120)  # a frozen PostgreSQL keeps a statement, and restarts nobody
             self._release.wait(pause)
         self._give_up()
 
@@ -129,6 +139,8 @@ class Leadership:
                 return self._seconds / RENEWALS_PER_LEASE
             self._step_down("its lease ran out before it was renewed")
             return 0.0
+        if self._tables is not None and not self._see_tables():
+            return TABLES_LOOK_SECONDS
         seen = leases.look(self._session, LEASE)
         with self._lock:
             self._leader, self._last_epoch = (None if seen.expired else seen.holder), seen.epoch
@@ -154,6 +166,14 @@ class Leadership:
             epoch=taken,
         )
         return 0.0
+
+    def _see_tables(self) -> bool:
+        """Whether this version's tables are there: who leads without them looks after no retry and no lost worker."""
+        lacking = schema.lacking(lambda statement: self._session.execute(statement)[0][0])
+        if lacking is not None and lacking != self._tables:
+            log.warning("This dispatcher does not lead yet: %s", lacking, action="tables.lacking")
+        self._tables = lacking
+        return lacking is None
 
     def _outage(self, sentence: str) -> None:
         if self._database is None:

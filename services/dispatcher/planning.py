@@ -152,7 +152,8 @@ class Planner:
                 ):
                     # The short way: a single occurrence, on time or wanted anyway.
                     plan.moves.append(move(timer.schedule_id, known.recurrence, first, following))
-                    place(plan, now, timer, definition, first, open_jobs.get(timer.schedule_id, ()), timer.job_id)
+                    others = open_jobs.get(timer.schedule_id, ())
+                    place(plan, now, timer, definition, first, others, timer.job_id, dispatch_at=timer.next_run_at)
                 else:
                     _catch_up(plan, now, timer, definition, known, open_jobs.get(timer.schedule_id, ()), draw_id)
             except (RecurrenceError, ValueError, KeyError, OverflowError) as error:
@@ -230,10 +231,14 @@ def _catch_up(
         # All missed ones are wanted, yet not side by side: they queue up instead of skipping each other.
         queues = policy is CatchupPolicy.ALL and (number > 0 or now - occurrence > GRACE)
         job_id = draw_id() if number else timer.job_id
-        place(plan, now, timer, definition, occurrence, open_jobs, job_id, behind=number > 0 if queues else None)
+        at = timer.next_run_at if occurrence == first else occurrence
+        if delay is not None and occurrence != first:
+            at += delay(occurrence, next_after(recurrence, occurrence))
+        behind = number > 0 if queues else None
+        place(plan, now, timer, definition, occurrence, open_jobs, job_id, dispatch_at=at, behind=behind)
 
 
-def place(
+def place(  # noqa: PLR0913 (each is a fact of one occurrence)
     plan: Plan,
     now: datetime,
     timer: DueTimer,
@@ -242,15 +247,14 @@ def place(
     open_jobs: Sequence[OpenJob],
     job_id: int,
     *,
+    dispatch_at: datetime,
     behind: bool | None = None,
 ) -> None:
-    """One occurrence that should run: a job, a job held back, or a skip.
+    """One occurrence that should run: a job, a job held back, or a skip. `dispatch_at`: with its jitter.
 
     `behind` is set for missed occurrences that all run (catch-up `all`) although the schedule forbids overlap: they
     wait for what is open, or for another of this very batch (True), instead of being skipped.
     """
-    first = timer.next_scheduled_for or timer.next_run_at
-    dispatch_at = timer.next_run_at if occurrence == first else occurrence
     late = now - dispatch_at
     trigger = Trigger.SCHEDULE if late <= GRACE else Trigger.CATCHUP
     deadline = definition.start_deadline_seconds

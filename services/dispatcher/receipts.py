@@ -25,12 +25,15 @@ REMOVE_AFTER_SECONDS = 0.05
 """Acknowledged rows wait this long for others, so that one statement removes many."""
 STUCK_SECONDS = 330.0
 """Longer than librdkafka's delivery timeout: by then every message has an outcome, or the producer has lost it."""
-PAUSE_SECONDS = 0.2
-"""Before messages that Kafka did not take are published again."""
+MOST_REPAIRED = 100
+"""Rows looked after at a time that Kafka did not take: after a long outage there are thousands, and the relay's other
+work does not wait for all of them."""
 
 
 class Receipts:
-    """One for a relay. `publish_again` takes a row's id and those of its messages that are not delivered yet."""
+    """One for a relay. `publish_again` takes a row's id and those of its messages that are not delivered yet;
+    `before_again` is called before the first of several rows.
+    """
 
     def __init__(
         self,
@@ -39,13 +42,13 @@ class Receipts:
         watch: KafkaWatch,
         *,
         publish_again: Callable[[int, Sequence[Outgoing]], None],
-        pause: Callable[[float], object],
+        before_again: Callable[[], None],
     ) -> None:
         self._session = session
         self._in_hand = in_hand
         self._watch = watch
         self._publish_again = publish_again
-        self._pause = pause
+        self._before_again = before_again
         self._settled: deque[Receipt] = deque()
         self._generation = 0
         """Raised when everything in hand is forgotten: what an earlier producer still reports does not count."""
@@ -68,12 +71,18 @@ class Receipts:
 
     def settle(self, publisher: Publisher) -> None:
         """Look after the rows that are complete. Raises DatabaseUnavailable or StatementRefused."""
-        while self._settled:
+        repaired, paused = 0, False
+        while self._settled and repaired < MOST_REPAIRED:
             receipt = self._settled.popleft()
             generation, row_id = receipt.context
             if generation != self._generation:
                 continue
             if receipt.failures:
+                if not paused and any(not failure.permanent for failure in receipt.failures):
+                    self._watch.trouble(receipt.failures[0].sentence)
+                    self._before_again()
+                    paused = True
+                repaired += 1
                 self._repair(publisher, row_id, receipt)
                 continue
             if receipt.count:
@@ -126,7 +135,4 @@ class Receipts:
             self._session.close()
             raise
         self._in_hand.settled(receipt.count - len(remaining))
-        if any(not failure.permanent for failure in receipt.failures):
-            self._watch.trouble(receipt.failures[0].sentence)
-            self._pause(PAUSE_SECONDS)
         self._publish_again(row_id, remaining)

@@ -22,14 +22,14 @@ from shared.storage import relay as outbox
 from shared.storage.giving_way import block
 from shared.storage.session import Session
 from shared.telemetry.logging import get_logger
-from shared.telemetry.metrics import DEAD_LETTERS
+from shared.telemetry.metrics import DEAD_LETTERS, FAULTS
 
 log = get_logger(__name__)
 
 ALONE_SECONDS = 10.0
 BLOCKED_BY = "cancelled:dead_lettered"
 MOST_VALUE = 500_000
-"""Characters of a refused value that the dead letter keeps: it may have been refused for its size."""
+"""Bytes of a refused value that the dead letter keeps: it may have been refused for its size."""
 
 
 def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequence[Failure]) -> list[Outgoing]:
@@ -40,6 +40,7 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
     failed = {(one.key, one.value): one for one in failures}
     remaining: list[Outgoing] = []
     letters: list[Message] = []
+    dropped = False
     blocked: list[tuple[int, int, int, datetime]] = []
     now: datetime = session.execute("SELECT clock_timestamp()")[0][0]
     for message in read_row(text):
@@ -54,6 +55,18 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
         if not failure.permanent:
             remaining.append(message)
             continue
+        if message.topic == RUNS_DEAD.name and message.value is None:
+            # Not even its headers can be put aside: nothing is left that could go, and the row would come for ever.
+            log.error(
+                "Kafka refuses a dead letter for good, it is dropped: %s",
+                failure.sentence,
+                action="relay.dead_letter_dropped",
+                schedule_id=_readable(message.key) or None,
+                headers=dict(message.headers),
+            )
+            FAULTS.labels("dispatcher", "dead_letter_dropped").inc()
+            dropped = True
+            continue
         letters.append(_letter(message, failure.sentence, now))
         end = _job_end(message, failure.sentence, now)
         if end is not None:
@@ -67,7 +80,7 @@ def settle(session: Session, publisher: Publisher, row_id: int, failures: Sequen
             topic=message.topic,
         )
         DEAD_LETTERS.labels("relay", "refused").inc()
-    if not letters:
+    if not letters and not dropped:
         return remaining
     everything = [*remaining, *encode(letters).messages]
     session.execute("BEGIN")
@@ -92,22 +105,30 @@ def unreadable(text: str, sentence: str) -> Outgoing:
         ("dead_reason", f"an outbox row could not be read: {sentence}"),
         ("dead_consumer", "relay"),
     ]
-    return Outgoing(RUNS_DEAD.name, "", headers, text[:MOST_VALUE])
+    return Outgoing(RUNS_DEAD.name, "", headers, _cut(text))
 
 
 def _letter(message: Outgoing, sentence: str, now: datetime) -> Message:
     """The dead letter of a message: its own headers, ours, and its value as far as that may travel."""
-    headers = {name: _readable(value) or "" for name, value in message.headers} | {
+    headers = {name: _readable(value) or "" for name, value in message.headers}
+    value = _readable(message.value)
+    if message.topic == RUNS_DEAD.name:  # a letter itself: why it was put aside stays, its value cannot travel
+        headers["dead_truncated"] = headers.get("dead_truncated") or str(len((value or "").encode()))
+        return Message(RUNS_DEAD.name, _readable(message.key) or "", headers, None)
+    headers |= {
         "dead_reason": sentence,
         "dead_consumer": "relay",
         "dead_at": now.isoformat(),
         "dead_topic": message.topic,
     }
-    value = _readable(message.value)
-    if value is not None and len(value) > MOST_VALUE:
-        headers["dead_truncated"] = str(len(value))
-        value = value[:MOST_VALUE]
+    if value is not None and value != (kept := _cut(value)):
+        headers["dead_truncated"] = str(len(value.encode()))
+        value = kept
     return Message(RUNS_DEAD.name, _readable(message.key) or "", headers, value)
+
+
+def _cut(value: str) -> str:
+    return value.encode(errors="replace")[:MOST_VALUE].decode(errors="ignore")
 
 
 def _readable(raw: str | bytes | None) -> str | None:
@@ -116,7 +137,9 @@ def _readable(raw: str | bytes | None) -> str | None:
 
 def _job_end(message: Outgoing, sentence: str, now: datetime) -> tuple[Message, tuple[int, int, int, datetime]] | None:
     """The failure of the job whose run.due cannot be published, and the attempt to block."""
-    if dict(message.headers).get("ce_type") != RunDue.TYPE or message.value is None:
+    if message.topic == RUNS_DEAD.name or message.value is None:
+        return None
+    if dict(message.headers).get("ce_type") != RunDue.TYPE:
         return None
     try:
         due = RunDue.model_validate(orjson.loads(message.value))

@@ -9,17 +9,17 @@ producer.
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from services.dispatcher.in_hand import InHand
 from services.dispatcher.kafka_watch import KafkaWatch
 from services.dispatcher.leadership import Leadership
+from services.dispatcher.parked import Parked, Row
 from services.dispatcher.receipts import REMOVE_AFTER_SECONDS, Receipts
 from services.dispatcher.refused import read_row
 from shared import clock
 from shared.events.topics import FIXED, Topic, runs_due
 from shared.kafka.publisher import Failure, Outgoing, Publisher, as_text
-from shared.kafka.topics import TopicRefused, TopicsUnavailable
+from shared.kafka.topics import TopicNotMade, TopicRefused, TopicsUnavailable
 from shared.process import Process
 from shared.storage import relay as outbox
 from shared.storage.database import DatabaseUnavailable
@@ -31,6 +31,8 @@ log = get_logger(__name__)
 
 ROWS_A_READ = 200
 """Rows from the table published at a time."""
+PAUSE_SECONDS = 0.2
+"""Before messages that Kafka did not take are published again."""
 LAST_ACKNOWLEDGEMENTS_SECONDS = 0.25
 """A stop waits so long for what is under way."""
 _FIXED = {topic.name: topic for topic in FIXED}
@@ -59,14 +61,16 @@ class Relay:
         self._poll_seconds = poll_seconds
         self._publisher: Publisher | None = None
         self._topics: set[str] = set()
+        self._parked = Parked()
         self._epoch: int | None = None
         self._last_read = self._measured = 0.0
         self._stored = 0
         self._stop = threading.Event()
         self.kafka = KafkaWatch()
         self._receipts = Receipts(
-            session, in_hand, self.kafka, publish_again=self._publish_again, pause=self._stop.wait
+            session, in_hand, self.kafka, publish_again=self._publish_again, before_again=self._before_again
         )
+        self.describe_topics = self._parked.describe
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def start(self) -> None:
@@ -93,7 +97,7 @@ class Relay:
                 log.warning("The outbox cannot be read or emptied, trying again: %s", error, action="relay.waiting")
                 FAULTS.labels("dispatcher", "relay_database").inc()
                 self._stop.wait(0.2)
-            except TopicsUnavailable as error:
+            except (TopicsUnavailable, TopicRefused) as error:  # of the fixed topics: nothing goes without them
                 self.kafka.trouble(str(error))
                 self._stop.wait(0.5)
         self._finish()
@@ -105,15 +109,19 @@ class Relay:
             self._publisher = None
         self._in_hand.clear()
         self._receipts.clear()
+        self._parked.clear()
         if self._epoch is not None:  # what an earlier leader left counts before the first claim
             self._measured = 0.0
             self._in_hand.note_stored(self._measure(True), more=True)
+        else:  # the next leader tells: the last figures of one that led once would alarm for ever
+            OUTBOX_DEPTH.set(0)
+            OUTBOX_AGE.set(0)
 
     def _connect(self) -> Publisher:
         if not self._topics:
             try:
                 self._ensure(FIXED)
-            except TopicsUnavailable:
+            except (TopicsUnavailable, TopicRefused):
                 # What waits in the table counts, although it cannot be published yet.
                 self._in_hand.note_stored(self._measure(True), more=True)
                 raise
@@ -123,12 +131,15 @@ class Relay:
         return publisher
 
     def _turn(self, publisher: Publisher) -> None:
+        waiting = self._parked.due()
+        self._in_hand.renew([row.id for row in waiting])
+        self._publish_all(publisher, waiting)
         while (handed := self._in_hand.next_handed()) is not None:
             row_id, stored = handed
-            self._publish_all(publisher, [(row_id, stored.messages)], stored.due_at)
+            self._publish_all(publisher, [Row(row_id, stored.messages, stored.due_at)])
         if self._in_hand.table_changed or clock.monotonic() - self._last_read >= self._poll_seconds:
             self._read(publisher)
-        under_way = self._in_hand.messages
+        under_way = self._in_hand.messages - self._parked.messages
         publisher.poll(self._patience() if under_way else 0)
         self._receipts.settle(publisher)
         self._receipts.remove()
@@ -143,7 +154,7 @@ class Relay:
             self.kafka.trouble(publisher.trouble)
             publisher.trouble = None
         else:
-            self.kafka.look(publisher, self._in_hand.messages)
+            self.kafka.look(publisher, self._in_hand.messages - self._parked.messages)
         if self._receipts.any_lost():
             self._start_over()
         elif not under_way:
@@ -156,26 +167,20 @@ class Relay:
         """Seconds to wait for an acknowledgement before looking for more to publish."""
         return 0.001 if self.kafka.sentence is None else 0.02
 
-    def _publish_all(
-        self,
-        publisher: Publisher,
-        rows: Sequence[tuple[int, Sequence[Outgoing]]],
-        due_at: Sequence[datetime] = (),
-    ) -> None:
-        """Publish rows in order; those that could not be begun are not in hand any more."""
-        for number, (row_id, messages) in enumerate(rows):
+    def _publish_all(self, publisher: Publisher, rows: Sequence[Row]) -> None:
+        """Publish rows in order; one whose topic is not there yet is parked, and the others go."""
+        for row in rows:
             try:
-                self._publish(publisher, row_id, messages, due_at)
-            except TopicsUnavailable:
-                rest = rows[number:]
-                self._in_hand.forget([unsent for unsent, _ in rest], sum(len(unsent) for _, unsent in rest))
-                raise
+                self._publish(publisher, row)
+            except TopicsUnavailable as error:
+                self._parked.add(row)
+                if not isinstance(error, TopicNotMade):
+                    self.kafka.trouble(str(error))
 
-    def _publish(
-        self, publisher: Publisher, row_id: int, messages: Sequence[Outgoing], due_at: Sequence[datetime]
-    ) -> None:
+    def _publish(self, publisher: Publisher, row: Row) -> None:
+        messages = row.messages
         refused = {topic: why for topic in {m.topic for m in messages} - self._topics if (why := self._create(topic))}
-        receipt = self._receipts.open(row_id, len(messages), due_at)
+        receipt = self._receipts.open(row.id, len(messages), row.due_at)
         if refused:
             for message in messages:
                 if message.topic in refused:
@@ -185,29 +190,37 @@ class Relay:
             messages = [message for message in messages if message.topic not in refused]
         publisher.publish(messages, receipt)
 
+    def _before_again(self) -> None:
+        """Kafka did not take something."""
+        self._topics.clear()  # should one be gone, it is made again
+        self._stop.wait(PAUSE_SECONDS)
+
     def _publish_again(self, row_id: int, messages: Sequence[Outgoing]) -> None:
         """What Kafka did not take of a row."""
-        self._topics.clear()  # should one be gone, it is made again
         if self._publisher is not None:
-            self._publish_all(self._publisher, [(row_id, messages)])
+            self._publish_all(self._publisher, [Row(row_id, messages)])
 
     def _create(self, name: str) -> str | None:
         """Make the topic of a task type, before its first message; returns why it cannot exist, or None."""
         try:
-            self._ensure([_FIXED.get(name) or runs_due(name.removeprefix("runs.due."))])
+            topic = _FIXED.get(name) or runs_due(name.removeprefix("runs.due."))
+            self._parked.ask(name, lambda: self._ensure([topic]))
         except (ValueError, TopicRefused) as error:
             return f"topic {name} cannot exist: {error}"
         self._topics.add(name)
         return None
 
     def _read(self, publisher: Publisher) -> None:
-        """Publish rows of the table that are not in hand, as far as the backlog has room."""
+        """Publish rows of the table that are not in hand, unless too much is already."""
+        if self._in_hand.is_full():
+            return
         known = self._in_hand.begin_reading()
         self._last_read = clock.monotonic()
         rows = outbox.read(self._session, known, limit=ROWS_A_READ)
         stored = self._measure(bool(rows or known))
         read = [(row.id, read_row(row.messages)) for row in rows]
-        taken = [(row_id, messages) for row_id, messages in read if self._in_hand.take(row_id, len(messages))]
+        sizes = {row.id: len(row.messages) for row in rows}
+        taken = [Row(row_id, them) for row_id, them in read if self._in_hand.take(row_id, len(them), sizes[row_id])]
         self._in_hand.note_stored(stored, more=len(rows) == ROWS_A_READ)
         self._publish_all(publisher, taken)
 

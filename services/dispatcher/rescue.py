@@ -7,7 +7,7 @@ is nothing to do. Searches that have no index of their own are spaced by what th
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from services.dispatcher import traces
 from services.dispatcher.giving_way import cancelled, given_up
@@ -42,6 +42,8 @@ UNENDED_LEAST = 15.0
 HELD_SHARE = 20
 """Held jobs are looked at more often: someone waits for them."""
 PARTITIONS_AGAIN = 60.0
+MOST_DRIFT = 2.0
+"""Seconds that PostgreSQL's clock may gain between two looks; more: it was set."""
 NEVER_STARTED_BY = "cancelled:never_started"
 DEADLINE_BY = "cancelled:deadline"
 Messages = list[Message]
@@ -61,14 +63,22 @@ class Rescue:
         store: Callable[[Session, Sequence[Message]], None],
         committed: Callable[[], None],
         poll_seconds: float,
+        patience_seconds: float,
     ) -> None:
-        """`store` puts messages into the outbox of the open transaction; `committed` wakes the relay."""
+        """`store` puts messages into the outbox of the open transaction; `committed` wakes the relay.
+
+        `patience_seconds`: workers have so long to renew their leases after PostgreSQL was away.
+        """
         self._session = session
         self._leadership = leadership
         self._process = process
         self._store = store
         self._committed = committed
         self._poll_seconds = poll_seconds
+        self._patience = patience_seconds
+        self._judge_from = 0.0
+        self._seen: tuple[datetime, float] | None = None
+        """PostgreSQL's time at the last look, and ours (monotonic)."""
         self.woken = threading.Event()
         self.partitions: str | None = None
         """None while partitions reach seven days ahead, else one sentence."""
@@ -97,6 +107,7 @@ class Rescue:
             epoch = self._leadership.wait(0.5)
             if epoch is None:
                 self._partitions_for = None
+                SCHEDULES_DUE.set(0)  # else the last figure of one that led once would alarm for ever
                 continue
             try:
                 pause = self._turn(epoch)
@@ -121,7 +132,7 @@ class Rescue:
             full |= self._spaced("blocked_retries", epoch, self._blocked_retries)
         if look.any_held:
             full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
-        if look.any_lost:
+        if self._leases_count(now) and look.any_lost:
             full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
@@ -134,6 +145,17 @@ class Rescue:
             return self._poll_seconds
         seconds: float = (due - now).total_seconds()
         return min(self._poll_seconds, max(0.05, seconds))
+
+    def _leases_count(self, now: datetime) -> bool:
+        """Whether a lease that has run out means a lost worker.
+
+        Not right after PostgreSQL was away, or its clock set forward: workers could not renew theirs, and do so now.
+        """
+        at = clock.monotonic()
+        if self._seen is not None and (now - self._seen[0]).total_seconds() - (at - self._seen[1]) > MOST_DRIFT:
+            self._judge_from = at + self._patience
+        self._seen = now, at
+        return at >= max(self._judge_from, self._leadership.answering_since() + self._patience)
 
     def _each(self, epoch: int, work: Work) -> bool:
         """Run one kind of work in a fenced transaction; returns whether there is more of it."""
@@ -180,14 +202,8 @@ class Rescue:
         jobs, self._held_after = rescue.held_jobs(self._session, self._held_after, self._most)
         if not jobs:
             return [], False
-        definitions = {one.id: one for one in dispatch.definitions(self._session, [job.schedule_id for job in jobs])}
-        late: list[HeldJob] = []
-        ready: list[HeldJob] = []
-        for job in jobs:
-            definition = definitions.get(job.schedule_id)
-            deadline = definition.start_deadline_seconds if definition else None
-            expired = deadline is not None and now - job.scheduled_for > timedelta(seconds=deadline)
-            (late if expired else ready).append(job)
+        late = [job for job in jobs if job.start_by is not None and job.start_by < now]
+        ready = [job for job in jobs if job.start_by is None or job.start_by >= now]
         messages = [traces.again(run, now) for run in rescue.release(self._session, now, ready)] if ready else []
         if late:
             attempts = [(job.job_id, job.attempt, job.schedule_id, job.scheduled_for) for job in late]
@@ -315,7 +331,9 @@ def _worker_lost(run: LostRun, now: datetime) -> RunFailed | None:
     """The failure of an attempt whose worker is gone; None for a claim without a job (nothing to end)."""
     if run.project_id is None or run.task_type is None:
         return None
-    policy = RetryPolicy(run.max_attempts or 1, run.retry_first_seconds or 30.0, run.retry_cap_seconds or 3600.0)
+    first = 30.0 if run.retry_first_seconds is None else run.retry_first_seconds
+    cap = 3600.0 if run.retry_cap_seconds is None else run.retry_cap_seconds
+    policy = RetryPolicy(run.max_attempts or 1, first, cap)
     delay = delay_before_next(policy, run.job_id, run.attempt, permanent=run.retry_first_seconds is None)
     began = run.begun_at or run.claimed_at
     return RunFailed(

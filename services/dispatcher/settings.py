@@ -19,3 +19,9 @@ class Settings(SharedSettings):
     dispatcher_backlog: int = Field(
         default=50_000, ge=1, description="Messages unacknowledged by Kafka at which claiming stops."
     )
+    dispatcher_patience_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=600,
+        description="Workers have so long to renew their leases after PostgreSQL was away; two heartbeats at least.",
+    )

@@ -4,6 +4,7 @@ import gc
 import threading
 from collections.abc import Sequence
 
+from services.dispatcher import letters
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.claimer import Claimer
 from services.dispatcher.encoding import encode
@@ -87,6 +88,7 @@ class Dispatcher:
             store=_store,
             committed=in_hand.wake,
             poll_seconds=settings.dispatcher_poll_seconds,
+            patience_seconds=settings.dispatcher_patience_seconds,
         )
         self.tick.on_held.append(self.rescue.woken)
         self.leadership.on_change(in_hand.poke)
@@ -102,7 +104,7 @@ class Dispatcher:
                 "kafka": lambda: self.relay.kafka.sentence if self.leadership.epoch() is not None else None,
                 "partitions": lambda: self.rescue.partitions,
             },
-            {"leader": self.leadership.describe},
+            {"leader": self.leadership.describe, "topics": self.relay.describe_topics},
         )
 
     def run(self) -> int:
@@ -111,6 +113,8 @@ class Dispatcher:
         threading.excepthook = self._on_crash
         self.probes.start()
         metrics.TZDB_INFO.labels(tzdb_version()).set(1)
+        for consumer, reason in ((letters.CONSUMER, "given_up"), ("relay", "refused")):
+            metrics.DEAD_LETTERS.labels(consumer, reason)  # at zero from the start: an alert sees only what rises
         log.info("The dispatcher starts", action="process.started", port=self.probes.port, tz_database=tzdb_version())
         listening = threading.Thread(target=self.listener.run, args=(_listening_lost,), name="listen", daemon=True)
         # What was imported stays: the collector need not look at it on every pass while ticks run.

@@ -13,6 +13,10 @@ class TopicsUnavailable(Exception):
     """The broker could not be asked or did not create a topic. Temporary."""
 
 
+class TopicNotMade(TopicsUnavailable):
+    """The broker is there and did not make this one topic (no permission, too few brokers). Temporary: it may yet."""
+
+
 class TopicRefused(Exception):
     """The broker refuses this topic for good (its name, its settings). Permanent."""
 
@@ -58,7 +62,7 @@ def ensure_topics(
                 continue
             if cause.code() in _PERMANENT:
                 raise TopicRefused(f"{name}: {cause.str()}") from error
-            raise TopicsUnavailable(f"{name}: {cause.str()}") from error
+            raise TopicNotMade(f"{name}: {cause.str()}") from error
         except TimeoutError as error:
             raise TopicsUnavailable(f"{name}: the broker did not answer within {timeout:g} s") from error
         made.append(name)

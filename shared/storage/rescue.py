@@ -62,7 +62,12 @@ WITH RECURSIVE walk AS (
         ORDER BY schedule_id, scheduled_for LIMIT 1
     ) AS later
 )
-SELECT walked.schedule_id, h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for
+SELECT walked.schedule_id, h.id, h.attempt, h.schedule_id, h.project_id, h.task_type, h.scheduled_for,
+    (SELECT least(h.created_at, h.scheduled_for + s.jitter_seconds * interval '1 second')
+        + {policy("start_deadline_seconds")} * interval '1 second'
+     FROM schedules AS s
+     LEFT JOIN schedule_versions AS v ON v.schedule_id = s.id AND v.version = h.schedule_version
+     WHERE s.id = h.schedule_id)
 FROM (SELECT schedule_id FROM walk LIMIT %(limit)s) AS walked
 LEFT JOIN LATERAL (
     SELECT h.* FROM jobs AS h LEFT JOIN run_claims AS hc ON hc.job_id = h.id AND hc.attempt = h.attempt
@@ -147,6 +152,8 @@ class HeldJob(NamedTuple):
     project_id: int
     task_type: str
     scheduled_for: datetime
+    start_by: datetime | None
+    """Counted from its dispatch, by the version it was claimed with."""
 
 
 class LostRun(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from shared.domain.job import Trigger
+from shared.events.topics import FIXED
 from shared.events.types import RunDue
 from shared.storage import jobs
 from shared.storage.database import Database
@@ -124,3 +125,45 @@ def test_the_backlog_is_bounded_from_the_first_moment(ledger: Ledger, dispatcher
     dispatchers.kafka = kafka
     dispatchers.start("three", **bounds)
     eventually(lambda: ledger.one("SELECT count(*) FROM jobs") == len(schedules) and ledger.outbox_empty(), 60)
+
+
+def test_a_large_text_of_wide_characters_is_put_aside_once(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """Its bytes count: cut by characters, the letter itself would be refused, and its letter, without an end."""
+    wide = json.dumps({"schedule_id": 5, "text": "\u6771" * 480_000}, ensure_ascii=False)  # 1.44 MB
+    _add(ledger, {"topic": "schedules", "key": "5", "headers": {"ce_id": "c-1"}, "value": wide})
+    _add(ledger, {"topic": "runs.dead", "key": "6", "headers": {"dead_reason": "why"}, "value": wide})
+    dispatcher = dispatchers.start()
+    eventually(lambda: len(dispatchers.events("runs.dead")) == 2 and ledger.outbox_empty(), 30)
+    letters = {event.key: event for event in dispatchers.events("runs.dead")}
+    assert letters["5"].headers["dead_truncated"] == str(len(wide.encode()))
+    assert letters["6"].headers["dead_reason"] == "why"
+    assert letters["6"].data is None
+    assert dispatcher.log.count("Kafka refuses a message for good") == 2
+    assert not dispatchers.events("runs.results")
+
+
+def test_a_topic_that_cannot_be_made_stops_no_other(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """Its messages wait for it; more copies than there are brokers are asked for, of this topic and the next."""
+    admin = AdminClient({"bootstrap.servers": dispatchers.kafka})
+    names = [topic.name for topic in FIXED] + ["runs.due.export"]
+    for future in admin.create_topics([NewTopic(dispatchers.prefix + name, 1, 1) for name in names]).values():
+        future.result(10)
+    waiting = ledger.schedule(task_type="sync", cron_expression="0 * * * *")
+    dispatcher = dispatchers.start(COMMANDCENTER_TOPIC_REPLICATION="3")
+    eventually(lambda: ledger.jobs(waiting), 20)
+    going = [ledger.schedule(task_type="export", cron_expression="0 * * * *") for _ in range(5)]
+    ledger.wake()
+    for number in range(5):
+        _add(ledger, _change(77, number))
+    eventually(lambda: len(dispatchers.events("runs.due.export")) == len(going), 20)
+    eventually(lambda: len(dispatchers.events("schedules")) == 5, 20)
+    eventually(lambda: ledger.one("SELECT count(*) FROM outbox") == 1, 10, "all rows but that one's are removed")
+    status, said = dispatcher.get("/readyz")
+    assert (status, "runs.due.sync cannot be made" in said) == (200, True)
+    assert dispatcher.log.count("Topic runs.due.sync cannot be made") == 1
+    for future in admin.create_topics([NewTopic(dispatchers.prefix + "runs.due.sync", 1, 1)]).values():
+        future.result(10)
+    eventually(ledger.outbox_empty, 10)
+    (event,) = dispatchers.events("runs.due.sync")
+    assert event.key == str(waiting)
+    assert '"topics":"all there"' in dispatcher.get("/readyz")[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -137,6 +138,50 @@ def test_a_held_job_past_its_start_deadline_is_cancelled(ledger: Ledger, dispatc
     (event,) = eventually(lambda: _results(dispatchers, job), 15)
     assert event.data["reason"] == "deadline"
     assert ledger.jobs(schedule)[0]["held"]
+
+
+def test_a_held_jobs_deadline_is_its_versions_and_counts_from_its_dispatch(
+    ledger: Ledger, dispatchers: Dispatchers
+) -> None:
+    """An edit is for later jobs, and what jitter held back is not late for it."""
+    edited, _ = _job(ledger, "queued")
+    spread, _ = _job(ledger, "queued")
+    ledger.run("UPDATE jobs SET held = true, scheduled_for = scheduled_for - interval '5 min'")
+    ledger.run(
+        "INSERT INTO schedule_versions (schedule_id, version, name, task_type, task_parameters, tags,"
+        " retry_first_seconds, retry_cap_seconds, timeout_seconds, queue_timeout_seconds)"
+        " SELECT id, 1, name, task_type, task_parameters, tags, 30, 30, 60, 60 FROM schedules WHERE id = %(id)s",
+        {"id": edited},
+    )
+    ledger.run("UPDATE schedules SET start_deadline_seconds = 60")
+    ledger.run("UPDATE schedules SET jitter_seconds = 1800 WHERE id = %(id)s", {"id": spread})
+    dispatchers.start()
+    eventually(lambda: not any(ledger.jobs(one)[0]["held"] for one in (edited, spread)), 15)
+    eventually(ledger.outbox_empty)
+    assert {event.key for event in dispatchers.events("runs.due.health_check")} == {str(edited), str(spread)}
+
+
+def test_a_retry_at_once_is_at_once_for_a_lost_worker_too(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    _, job = _job(ledger, "running")
+    ledger.run("UPDATE schedules SET retry_first_seconds = 0, retry_cap_seconds = 0")
+    ledger.run(CLAIM, {"id": job})
+    dispatchers.start()
+    (event,) = eventually(lambda: _results(dispatchers, job), 15)
+    assert event.data["next_attempt_at"] == event.data["finished_at"]
+
+
+def test_leases_are_judged_only_after_workers_could_renew_them(ledger: Ledger, dispatchers: Dispatchers) -> None:
+    """PostgreSQL was away for longer than a lease: every live worker's lease has run out when it comes back."""
+    _, job = _job(ledger, "running")
+    ledger.run(CLAIM, {"id": job})
+    dispatcher = dispatchers.start(COMMANDCENTER_DISPATCHER_PATIENCE_SECONDS="4")
+    eventually(lambda: "This dispatcher leads now" in dispatcher.log, 20)
+    eventually(lambda: dispatcher.metric("commandcenter_dispatcher_leader") == 1, 5)
+    ledger.run("UPDATE run_claims SET lease_until = now() + interval '20 s'")  # the worker's heartbeat is back
+    time.sleep(6)
+    assert not _results(dispatchers, job)
+    ledger.run("UPDATE run_claims SET lease_until = now()")
+    assert eventually(lambda: _results(dispatchers, job), 5, "who does not renew is lost all the same")
 
 
 def test_partitions_are_kept_ahead(dispatchers: Dispatchers, owner_url: str) -> None:

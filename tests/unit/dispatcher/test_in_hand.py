@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.dispatcher.encoding import Stored
-from services.dispatcher.in_hand import InHand
+from services.dispatcher.in_hand import MOST_BYTES, InHand
 from shared.kafka.publisher import Outgoing
 
 
@@ -26,9 +26,9 @@ def test_a_row_in_hand_is_not_taken_from_the_table() -> None:
     books = InHand(1_000)
     books.expect([1])
     assert books.begin_reading() == [1]
-    assert not books.take(1, 5)
+    assert not books.take(1, 5, 10)
     books.forget([1])
-    assert books.take(1, 5)
+    assert books.take(1, 5, 10)
     assert books.messages == 5
     books.settled(5)
     assert (books.messages, books.rows()) == (0, 1)
@@ -43,8 +43,24 @@ def test_what_cannot_be_published_yet_still_bounds_what_may_be_claimed() -> None
     assert not books.has_room()
     books.forget([1], 10)
     assert (books.messages, books.has_room(), books.table_changed) == (0, False, True)
-    assert books.take(1, 10)
+    assert books.take(1, 10, 10)
     books.note_stored(10, more=False)
     assert not books.has_room()
     books.settled(10)
     assert books.has_room()
+
+
+def test_large_messages_bound_what_is_in_hand_too() -> None:
+    books = InHand(1_000)
+    books.note_stored(0, more=False)
+    assert books.has_room()
+    assert books.take(1, 1, MOST_BYTES)
+    assert not books.has_room()
+    assert books.is_full()
+    books.settled(1)
+    assert books.is_full(), "its text is held until it is removed"
+    books.removed([1])
+    assert books.has_room()
+    assert books.take(2, 1, MOST_BYTES)
+    books.forget([2], 1)
+    assert not books.is_full()

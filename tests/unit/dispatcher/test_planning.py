@@ -14,7 +14,7 @@ from services.dispatcher import planning
 from services.dispatcher.encoding import decode_row, encode_due
 from services.dispatcher.planning import Plan, Planner, recurrence_of
 from shared.domain.catchup import CatchupPolicy, catch_up
-from shared.domain.recurrence import explain_occurrences
+from shared.domain.recurrence import explain_occurrences, jitter_delay
 from shared.events.due import DueRun, RunPolicy, due_message
 from shared.events.types import RunDue
 from shared.storage.dispatch import Definition, DueTimer
@@ -96,6 +96,23 @@ def test_the_short_way_agrees_with_the_rules(
     ]
     assert [move.next_run_at for move in plan.moves] == [expected.next]
     assert len({due.job.job_id for due in plan.due}) == len(plan.due)
+
+
+def test_after_an_outage_an_occurrence_is_as_late_as_its_own_jitter_says() -> None:
+    """One was missed; the next fell due by its jitter a moment ago, long after its nominal instant."""
+    definition = _definition(cron_expression="0 * * * *", jitter_seconds=1800, start_deadline_seconds=60)
+    recurrence = recurrence_of(definition)
+    missed = datetime(2026, 3, 4, 1, tzinfo=UTC)
+    last, following = missed + timedelta(hours=1), missed + timedelta(hours=2)
+    delay = jitter_delay(recurrence, definition.id, last, following)
+    assert delay > timedelta(seconds=60), "else it shows nothing"
+    timer = DueTimer(100, definition.id, 1, missed + timedelta(minutes=3), missed, None)
+    now = last + delay + timedelta(seconds=10)
+    plan = Planner().plan(now, [timer], {definition.id: definition}, {}, count(1000).__next__)
+    assert [(due.job.scheduled_for, due.job.trigger, due.dispatch_at) for due in plan.due] == [
+        (last, "schedule", last + delay)
+    ]
+    assert [(skip.first, skip.reason) for skip in plan.skips] == [(missed, "catchup")]
 
 
 def test_overlap_of_one_occurrence() -> None:

@@ -1,0 +1,88 @@
+"""Rows whose topic cannot be made for now: they wait here, so that no other row waits for them.
+
+Used by the relay's thread alone. While Kafka is away no topic can be made, and nobody asks for one again and again; a
+single topic that the broker does not make (no permission, too few brokers) is asked for once a second, by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from shared import clock
+from shared.kafka.publisher import Outgoing
+from shared.kafka.topics import TopicNotMade, TopicsUnavailable
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import FAULTS
+
+log = get_logger(__name__)
+
+AGAIN_SECONDS = 1.0
+
+
+class Row(NamedTuple):
+    """A row of the outbox on its way."""
+
+    id: int
+    messages: Sequence[Outgoing]
+    due_at: Sequence[datetime] = ()
+
+
+class Parked:
+    """The rows, and until when which topic is not asked for."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+        self._again = 0.0
+        self._not_before: dict[str, tuple[float, TopicsUnavailable]] = {}
+        self._away: tuple[float, TopicsUnavailable] | None = None
+        self._told: dict[str, str] = {}
+        self.messages = 0
+
+    def ask(self, topic: str, make: Callable[[], None]) -> None:
+        """Make a topic, unless that failed a moment ago. Raises TopicsUnavailable, or what `make` raises."""
+        now = clock.monotonic()
+        for until in (self._away, self._not_before.get(topic)):
+            if until is not None and now < until[0]:
+                raise until[1]
+        try:
+            make()
+        except TopicNotMade as error:
+            self._not_before[topic] = clock.monotonic() + AGAIN_SECONDS, error
+            self._tell(topic, str(error))
+            raise
+        except TopicsUnavailable as error:
+            self._away = clock.monotonic() + AGAIN_SECONDS, error
+            raise
+        self._not_before.pop(topic, None)
+        if self._told.pop(topic, None) is not None:
+            log.info("Topic %s is there now", topic, action="topic.made", topic=topic)
+
+    def add(self, row: Row) -> None:
+        """This one waits."""
+        self._rows.append(row)
+        self.messages += len(row.messages)
+
+    def due(self) -> list[Row]:
+        """All of them, once a second: who cannot go comes back by `add`, in the same order."""
+        now = clock.monotonic()
+        if not self._rows or now < self._again:
+            return []
+        self._again = now + AGAIN_SECONDS
+        rows, self._rows, self.messages = self._rows, [], 0
+        return rows
+
+    def clear(self) -> None:
+        """Nothing waits here any more; the table has it all."""
+        self._rows, self.messages = [], 0
+
+    def describe(self) -> str:
+        """One sentence for /readyz."""
+        return "; ".join(self._told.values()) or "all there"
+
+    def _tell(self, topic: str, sentence: str) -> None:
+        if topic not in self._told:
+            log.warning(
+                "Topic %s cannot be made, its messages wait: %s", topic, sentence, action="topic.lacking", topic=topic
+            )
+            FAULTS.labels("dispatcher", "topic_not_made").inc()
+        self._told[topic] = f"{topic} cannot be made: {sentence}"
