@@ -76,10 +76,10 @@ lock: dev ## resolve all versions anew and pin them by hash
 
 up: ## the same system with Docker
 	@docker compose version >/dev/null 2>&1 || { echo "make up needs Docker with its compose plugin; make start runs the same system without Docker." >&2; exit 1; }
-	@mkdir -p .commandcenter && umask 077 && [ -s .commandcenter/admin.key ] || \
-		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > .commandcenter/admin.key
-	COMMANDCENTER_ADMIN_KEY="$$(cat .commandcenter/admin.key)" docker compose up --detach --build --wait
-	@echo 'Ready. Its admin key is in .commandcenter/admin.key: curl -H "Authorization: Bearer $$(cat .commandcenter/admin.key)" ...'
+	@umask 077; [ -s .env ] || { random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }; \
+		printf 'COMMANDCENTER_ADMIN_KEY=%s\nCOMMANDCENTER_POSTGRES_OWNER_PASSWORD=%s\n' "$$(random)" "$$(random)" >.env; }
+	docker compose up --detach --build --wait
+	@echo 'Ready. Its first key is in .env: . ./.env; curl -H "Authorization: Bearer $$COMMANDCENTER_ADMIN_KEY" ...'
 
 down: ## stop what up started; its data is kept
-	COMMANDCENTER_ADMIN_KEY=unused docker compose down
+	COMMANDCENTER_ADMIN_KEY=unused COMMANDCENTER_POSTGRES_OWNER_PASSWORD=unused docker compose down

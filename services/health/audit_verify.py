@@ -46,7 +46,8 @@ def main() -> int:
             _say(f"If this is another database than the one verified before, remove {place} and verify again.")
         return 1
     _note(place, proofs)
-    _say(f"{entries} entries verified: nothing was altered or removed.")
+    first = "" if noted else " since this first verification: what was cut off before it cannot be told"
+    _say(f"{entries} entries verified: nothing was altered, and nothing removed{first}.")
     return 0
 
 

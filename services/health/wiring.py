@@ -24,7 +24,7 @@ from services.health.notifying import MailChannel, WebhookChannel
 from services.health.recorder import Recorder
 from services.health.retention import Periods, Retention
 from services.health.settings import Settings
-from services.health.watch import Watch
+from services.health.watch import TOPICS, Watch
 from shared import clock
 from shared.artifacts import ArtifactStore
 from shared.domain.health import Limits
@@ -73,6 +73,8 @@ class Service:
         )
         self._pulse = Pulse(self._database, self._process)
         self._producer = Producer(settings.kafka_bootstrap_servers, settings.topic_prefix, "health")
+        for topic in TOPICS:
+            metrics.DEAD_LETTERS.labels("health", topic)  # at zero from the start: an alert sees only what rises
         self._disabler = Disabler(self._database)
         recorder = Recorder(
             self._database,
@@ -253,7 +255,6 @@ def periods_of(settings: Settings) -> Periods:
             "webhook_deliveries": settings.retention_deliveries_days,
             "dead_letters": settings.retention_dead_letters_days,
             "dead_letter_resends": settings.retention_dead_letters_days,
-            "idempotency_keys": settings.retention_idempotency_days,
             "health_issues": settings.retention_issues_days,
             "health_reports": 7,
         },

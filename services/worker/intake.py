@@ -63,6 +63,8 @@ class Intake:
         self._limits: dict[str, UnreadableLimit] = {}
         self._finished_at_once: deque[Record] = deque()  # filled by the undertaker's thread too
         self._next_commit = self._next_lag = 0.0
+        self._told: dict[str, int] = {}
+        """The lag last told, by topic."""
         self._database_down: str | None = None
         self.stopped_topics: dict[str, str] = {}
         """Topics given up because nearly nothing in them can be read, with the sentence for /readyz."""
@@ -190,8 +192,13 @@ class Intake:
             self._consumer.commit()
         if now >= self._next_lag:
             self._next_lag = now + _LAG_SECONDS
-            for topic, lag in self._consumer.lag().items():
-                CONSUMER_LAG.labels("worker", topic).set(lag + len(self._queues.get(topic.rpartition(".")[2], ())))
+            lags = self._consumer.lag()
+            # What other workers read now is theirs to tell: the last figure from before would alarm for ever.
+            for topic in self._told.keys() | lags.keys():
+                CONSUMER_LAG.labels("worker", topic).set(
+                    lags.get(topic, 0) + len(self._queues.get(topic.rpartition(".")[2], ()))
+                )
+            self._told = lags
 
 
 def _read(record: Record) -> tuple[RunDue, str | None]:

@@ -46,6 +46,8 @@ class Undertaker:
         self._cases: queue.SimpleQueue[_Case | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="undertaker", daemon=True)
+        for kind in ("unreadable", "given_up"):
+            DEAD_LETTERS.labels(CONSUMER, kind)  # at zero from the start: an alert sees only what rises
 
     def start(self) -> None:
         """Work off the queue from now on."""

@@ -54,7 +54,7 @@ class Worker:
     def __init__(self, settings: Settings, process: Process) -> None:
         instance = settings.instance_name
         me = Incarnation.current(instance)
-        self._scratch = Scratch.take(me)  # before the fork server starts, which leaves its socket in there
+        self._scratch = Scratch.take()  # before the fork server starts, which leaves its socket in there
         known = handlers(settings.task_types)
         # A built-in type that nobody here handles is taken all the same: its jobs fail saying so.
         self._task_types = sorted(settings.task_types or (set(known) | BUILT_IN_NAMES))
@@ -118,7 +118,8 @@ class Worker:
         settings = self._settings
         topics = [runs_due(task_type) for task_type in self._task_types]
         return (
-            self._wait_for("PostgreSQL", self._heartbeat.take_over)
+            self._wait_for("PostgreSQL", self._see_tables)
+            and self._wait_for("PostgreSQL", self._heartbeat.take_over)
             and self._wait_for("PostgreSQL", self._announce)
             and self._wait_for(
                 "Kafka",
@@ -133,6 +134,11 @@ class Worker:
             and self._control.start(self._process.stopping.is_set)
             and self._subscribe([topic.name for topic in topics])
         )
+
+    def _see_tables(self) -> None:
+        lacking = self._pulse.lacking()
+        if lacking is not None:
+            raise DatabaseUnavailable(lacking)
 
     def _announce(self) -> None:
         """Plug-ins register their types: from then on the api accepts schedules of them."""

@@ -1,4 +1,4 @@
-"""Whether PostgreSQL answers, felt every second on a thread of its own.
+"""Whether PostgreSQL answers and has this version's tables, felt every second on a thread of its own.
 
 A frozen server answers nothing, not even a refusal: its machine still acknowledges what is sent, so no timeout of TCP
 or of the server ends the wait. /readyz must not ask such a server: it looks at how long the question has been open.
@@ -6,9 +6,13 @@ or of the server ends the wait. /readyz must not ask such a server: it looks at 
 
 import threading
 
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
 from shared import clock
 from shared.process import Process
-from shared.storage.database import Database, DatabaseUnavailable
+from shared.storage import schema
+from shared.storage.database import Database, DatabaseUnavailable, first_line
 
 EVERY = 1.0
 SILENT_AFTER = 4.0
@@ -20,6 +24,7 @@ class Pulse:
     def __init__(self, database: Database, process: Process) -> None:
         self._database, self._process = database, process
         self._refusal: str | None = "PostgreSQL does not answer yet"
+        self._complete = False
         self._asked: float | None = None
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -31,12 +36,22 @@ class Pulse:
         """Ask once."""
         self._asked = clock.monotonic()
         try:
-            self._database.ping()
+            if self._complete:
+                self._database.ping()
+                self._refusal = None
+            else:
+                self._refusal = self._look_at_tables()
+                self._complete = self._refusal is None
         except DatabaseUnavailable as error:
             self._refusal = f"PostgreSQL does not answer: {error}"
-        else:
-            self._refusal = None
         self._asked = None
+
+    def _look_at_tables(self) -> str | None:
+        try:
+            with self._database.statements() as connection:
+                return schema.lacking(lambda statement: connection.execute(text(statement)).scalar_one())
+        except ProgrammingError as error:  # the migration step has made them and not yet said who may read them
+            return f"the tables cannot be read: {first_line(error)}"
 
     def silence(self) -> str | None:
         """One sentence while a question is open for too long, else None. Returns at once."""

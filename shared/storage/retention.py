@@ -34,7 +34,6 @@ _ROWS = {
     "run_claims": _Rows("job_id", "claimed_at", "ended_at < :before"),
     "webhook_deliveries": _Rows("id", "sent_at"),
     "health_reports": _Rows("id", "reported_at"),
-    "idempotency_keys": _Rows("created_at", "created_at"),
     "dead_letters": _Rows("put_aside_at", "put_aside_at"),
     "dead_letter_resends": _Rows("resent_at", "resent_at"),
     "batch_progress": _Rows("ended_at", "ended_at"),

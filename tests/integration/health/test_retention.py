@@ -26,7 +26,6 @@ _INSERTS = {
     "dead_letters": "(kafka_partition, kafka_offset, put_aside_at, reason, consumer, truncated, headers)"
     " VALUES (0, nextval('job_ids'), {0}, 'r', 'c', false, '[]')",
     "dead_letter_resends": "(letter_id, resent_at, resent_by) VALUES (1, {0}, 'a')",
-    "idempotency_keys": "(actor, key, fingerprint, created_at) VALUES ('a', gen_random_uuid(), '', {0})",
     "health_issues": "(kind, subject, severity, detail, since, opened_at, resolved_at)"
     " VALUES ('stale', 's', 'warning', 'd', {0}, {0}, {0})",
     "health_reports": "(reported_at, duration_seconds, schedules, bands) VALUES ({0}, 1, 1, '{{}}')",

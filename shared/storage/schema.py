@@ -1,0 +1,21 @@
+"""Whether the tables are those this program was written for. Asked by every service before it says that it is ready.
+
+Only an older database counts as wrong: while a new version is rolled out, the migration step comes first, and services
+of the version before work on with its tables.
+"""
+
+from collections.abc import Callable
+
+NEWEST = "0013_version_policies"
+"""The last migration, by its name; a test holds it to migrations/versions. Names begin with their number."""
+_WAY_OUT = "run the migration step (python -m migrations)"
+
+
+def lacking(ask: Callable[[str], object]) -> str | None:
+    """None when the tables are there, else one sentence. `ask` runs a statement and returns its one value."""
+    if ask("SELECT to_regclass('alembic_version')::text") is None:
+        return f"the database has no tables yet: {_WAY_OUT}"
+    found = str(ask("SELECT max(version_num) FROM alembic_version"))
+    if found < NEWEST:
+        return f"the tables are at {found}, this version needs {NEWEST}: {_WAY_OUT}"
+    return None
