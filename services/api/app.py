@@ -58,10 +58,9 @@ def create_app(context: Context | None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # spans.py and envelope.py are ours
     )
     app.state.context = context
-    # Fixed words before /{schedule_id}: statistics/summary, due/list and preview are found first.
-    for module in (
-        schedule_actions,
+    for module in (  # looked through in this order: what is asked for most comes first
         schedules,
+        schedule_actions,
         jobs,
         attempts,
         projects,

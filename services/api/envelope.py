@@ -8,10 +8,8 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
 from urllib.parse import urlsplit
 
-from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api import spans
@@ -78,17 +76,19 @@ class Envelope:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *security]
             await send(message)
 
-        with nullcontext() if scope["path"] in _QUIET else spans.begin(scope, headers) as span:
-            try:
-                problem = self._refusal(scope, headers)
-                if problem is not None:
-                    await respond(problem, scope["path"])(scope, receive, answer)
-                else:
-                    if scope["method"] not in _SAFE:
-                        _read_as_json(scope, headers)
-                    await self._app(scope, self._bounded(receive), answer)
-            finally:
-                self._record(scope, status, clock.monotonic() - started, request_id, span)
+        span = None if scope["path"] in _QUIET else spans.begin(scope, headers)
+        try:
+            problem = self._refusal(scope, headers)
+            if problem is not None:
+                await respond(problem, scope["path"])(scope, receive, answer)
+            else:
+                if scope["method"] not in _SAFE:
+                    _read_as_json(scope, headers)
+                await self._app(scope, self._bounded(receive), answer)
+        finally:
+            self._record(scope, status, clock.monotonic() - started, request_id)
+            if span is not None:
+                spans.end(span, scope, status)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Problem | None:
         """What is wrong with a request before anything of it is read."""
@@ -126,12 +126,10 @@ class Envelope:
 
         return bounded
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str, span: Span | None) -> None:
-        route = getattr(scope.get("route"), "path_format", None)
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = spans.route_of(scope)
         path = scope["path"]
         REQUEST_DURATION.labels(scope["method"], route or "unknown", status).observe(seconds)
-        if span is not None:
-            spans.end(span, scope, route, status)
         if path in _QUIET and status < 500:
             return
         fields = dict(scope.get("path_params") or {})

@@ -5,8 +5,9 @@ Opened by envelope.py around everything, so that the access log's line and refus
 telemetry opens one further inside, where neither does, and at three times the cost: a tenth of a short request.
 """
 
-from contextlib import AbstractContextManager
+from contextvars import Token
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import Scope
 
@@ -16,8 +17,11 @@ _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"
 _FAULT = 500
 
 
-def begin(scope: Scope, headers: dict[bytes, bytes]) -> AbstractContextManager[Span]:
-    """The span of a request, part of its caller's trace where it names one (`traceparent`)."""
+Opened = tuple[Span, Token[Context]]
+
+
+def begin(scope: Scope, headers: dict[bytes, bytes]) -> Opened:
+    """Open the span of a request, part of its caller's trace where it names one (`traceparent`)."""
     method = _method(scope)
     attributes = {
         "http.request.method": method,
@@ -29,11 +33,13 @@ def begin(scope: Scope, headers: dict[bytes, bytes]) -> AbstractContextManager[S
     if scope["query_string"]:
         attributes["url.query"] = scope["query_string"].decode("latin-1")
     parent = headers.get(b"traceparent", b"").decode("latin-1")
-    return tracing.span(_name(method), parent or None, SpanKind.SERVER, **attributes)
+    return tracing.begin_current(_name(method), parent or None, SpanKind.SERVER, attributes)
 
 
-def end(span: Span, scope: Scope, route: str | None, status: int) -> None:
-    """Say what became of the request. A caller's mistake is no error of this span, by the conventions."""
+def end(opened: Opened, scope: Scope, status: int) -> None:
+    """Say what became of the request, and end. A caller's mistake is no error of this span, by the conventions."""
+    span, token = opened
+    route = route_of(scope)
     if route is not None:
         span.update_name(f"{_name(_method(scope))} {route}")
         span.set_attribute("http.route", route)
@@ -41,6 +47,12 @@ def end(span: Span, scope: Scope, route: str | None, status: int) -> None:
     if status >= _FAULT:
         span.set_attribute("error.type", str(status))
         span.set_status(StatusCode.ERROR)
+    tracing.end_current(span, token)
+
+
+def route_of(scope: Scope) -> str | None:
+    """The path as documented, such as /api/v1/schedules/{schedule_id}; None where there is none."""
+    return getattr(scope.get("route"), "path_format", None)
 
 
 def _method(scope: Scope) -> str:

@@ -7,12 +7,13 @@ at any size; with tags they are counted, exactly up to MOST_COUNTED.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextualSelect, text
 
 from shared.storage.filters import MOST_COUNTED, Filters
-from shared.storage.schedules import JOINS, LISTED
+from shared.storage.schedules import JOINS, LISTED, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ ListedSchedule = Row[Any]
 _COUNT = text(
     "SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE project_id = ANY(CAST(:projects AS bigint[]))"
 )
-_ONE = text(f"SELECT {LISTED} FROM schedules s {JOINS} WHERE s.id = :id AND s.deleted_at IS NULL")  # noqa: S608
+_ONE = listed(f"SELECT {LISTED} FROM schedules s {JOINS} WHERE s.id = :id AND s.deleted_at IS NULL")  # noqa: S608
 
 
 def one(connection: Connection, schedule_id: int) -> ListedSchedule | None:
@@ -50,15 +51,17 @@ def list_page(
     offset = (page - 1) * page_size
     if offset >= total:  # known without looking through what does not match
         return [], total
-    rows = connection.execute(
-        text(
-            f"WITH page AS MATERIALIZED (SELECT s.id FROM schedules s WHERE {filters.condition}"  # noqa: S608
-            f" ORDER BY s.id DESC LIMIT :limit OFFSET :offset)"
-            f" SELECT {LISTED} FROM page JOIN schedules s ON s.id = page.id {JOINS} ORDER BY s.id DESC"
-        ),
-        filters.values | {"limit": page_size, "offset": offset},
-    ).all()
-    return rows, total
+    values = filters.values | {"limit": page_size, "offset": offset}
+    return connection.execute(_page(filters.condition), values).all(), total
+
+
+@lru_cache(maxsize=256)
+def _page(condition: str) -> TextualSelect:
+    return listed(
+        f"WITH page AS MATERIALIZED (SELECT s.id FROM schedules s WHERE {condition}"  # noqa: S608
+        f" ORDER BY s.id DESC LIMIT :limit OFFSET :offset)"
+        f" SELECT {LISTED} FROM page JOIN schedules s ON s.id = page.id {JOINS} ORDER BY s.id DESC"
+    )
 
 
 def _filters(wanted: ScheduleFilter) -> Filters:

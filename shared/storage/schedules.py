@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextualSelect, column, text
 
 from shared.domain.schedule import DEFINITION_FIELDS, Definition, Timer
 from shared.events.envelope import Message
@@ -34,6 +34,22 @@ LISTED = f"""s.id, s.project_id, s.name, s.description, s.task_type, s.frequency
     s.task_parameters::text AS task_parameters, s.tags::text AS tags, s.cron_expression, s.interval_seconds,
     s.start_time, s.end_time, st.last_run_at, st.last_status, st.last_error, NULL AS band, s.version,
     {", ".join(f"s.{name}" for name in _POLICIES)}"""
+_LISTED_NAMES = (
+    *("id", "project_id", "name", "description", "task_type", "frequency", "timezone", "next_run_at", "enabled"),
+    *("run_count", "success_count", "failure_count", "success_rate", "is_active", "created_at", "updated_at"),
+    *("task_parameters", "tags", "cron_expression", "interval_seconds", "start_time", "end_time"),
+    *("last_run_at", "last_status", "last_error", "band", "version"),
+    *_POLICIES,
+)
+
+
+def listed(statement: str) -> TextualSelect:
+    """A statement whose rows are LISTED. Named beforehand, its columns are not looked through at every execution, which
+    costs a third of a short read.
+    """
+    return text(statement).columns(*map(column, _LISTED_NAMES))
+
+
 JOINS = """LEFT JOIN schedule_timers t ON t.schedule_id = s.id
     LEFT JOIN schedule_statistics st ON st.schedule_id = s.id"""
 
