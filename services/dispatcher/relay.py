@@ -157,6 +157,8 @@ class Relay:
             self.kafka.look(publisher, self._in_hand.messages - self._parked.messages)
         if self._receipts.any_lost():
             self._start_over()
+        elif not under_way and self._in_hand.is_full():
+            self._stop.wait(PAUSE_SECONDS)  # all of it waits for topics
         elif not under_way:
             wait = self._poll_seconds - (clock.monotonic() - self._last_read)
             if self._receipts.removable:
@@ -168,19 +170,21 @@ class Relay:
         return 0.001 if self.kafka.sentence is None else 0.02
 
     def _publish_all(self, publisher: Publisher, rows: Sequence[Row]) -> None:
-        """Publish rows in order; one whose topic is not there yet is parked, and the others go."""
+        """Publish rows in order."""
         for row in rows:
-            try:
-                self._publish(publisher, row)
-            except TopicsUnavailable as error:
-                self._parked.add(row)
-                if not isinstance(error, TopicNotMade):
-                    self.kafka.trouble(str(error))
+            self._publish(publisher, row)
 
     def _publish(self, publisher: Publisher, row: Row) -> None:
+        """Publish what has its topic, park what has not yet, and settle what cannot have one."""
         messages = row.messages
-        refused = {topic: why for topic in {m.topic for m in messages} - self._topics if (why := self._create(topic))}
-        receipt = self._receipts.open(row.id, len(messages), row.due_at)
+        unknown = {message.topic for message in messages} - self._topics
+        waiting, refused = self._find(unknown | self._parked.topics) if unknown or self._parked.topics else (set(), {})
+        receipt = row.receipt or self._receipts.open(row.id, len(messages), row.due_at)
+        if waiting:
+            rest = [message for message in messages if message.topic in waiting]
+            if rest:
+                self._parked.add(Row(row.id, rest, receipt=receipt))
+                messages = [message for message in messages if message.topic not in waiting]
         if refused:
             for message in messages:
                 if message.topic in refused:
@@ -189,6 +193,24 @@ class Relay:
                     receipt.refuse(Failure(message.topic, key, value, why, permanent=True))
             messages = [message for message in messages if message.topic not in refused]
         publisher.publish(messages, receipt)
+
+    def _find(self, topics: set[str]) -> tuple[set[str], dict[str, str]]:
+        """Of topics that are not known to be there, those to be waited for, and why which cannot exist."""
+        waiting, refused = set(), {}
+        for topic in topics:
+            if topic in self._parked.topics:  # older messages wait for it: newer ones do not overtake them
+                waiting.add(topic)
+                continue
+            try:
+                why = self._create(topic)
+            except TopicsUnavailable as error:
+                waiting.add(topic)
+                if not isinstance(error, TopicNotMade):
+                    self.kafka.trouble(str(error))
+            else:
+                if why is not None:
+                    refused[topic] = why
+        return waiting, refused
 
     def _before_again(self) -> None:
         """Kafka did not take something."""

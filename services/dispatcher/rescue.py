@@ -78,7 +78,7 @@ class Rescue:
         self._patience = patience_seconds
         self._judge_from = 0.0
         self._seen: tuple[datetime, float] | None = None
-        """PostgreSQL's time at the last look, and ours (monotonic)."""
+        """PostgreSQL's time at the last look, and ours (monotonic) just before."""
         self.woken = threading.Event()
         self.partitions: str | None = None
         """None while partitions reach seven days ahead, else one sentence."""
@@ -125,6 +125,7 @@ class Rescue:
 
     def _turn(self, epoch: int) -> float:
         """Look after everything once; returns the seconds until the next look."""
+        began = clock.monotonic()
         look = rescue.look(self._session)
         now, due = look.now, look.next_retry_at
         full = due is not None and due <= now and self._each(epoch, self._retries)
@@ -132,7 +133,7 @@ class Rescue:
             full |= self._spaced("blocked_retries", epoch, self._blocked_retries)
         if look.any_held:
             full |= self._spaced("held", epoch, self._held, least=0.0, share=HELD_SHARE)
-        if self._leases_count(now) and look.any_lost:
+        if self._leases_count(now, began) and look.any_lost:
             full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
@@ -146,7 +147,7 @@ class Rescue:
         seconds: float = (due - now).total_seconds()
         return min(self._poll_seconds, max(0.05, seconds))
 
-    def _leases_count(self, now: datetime) -> bool:
+    def _leases_count(self, now: datetime, asked: float) -> bool:
         """Whether a lease that has run out means a lost worker.
 
         Not right after PostgreSQL was away, or its clock set forward: workers could not renew theirs, and do so now.
@@ -154,7 +155,7 @@ class Rescue:
         at = clock.monotonic()
         if self._seen is not None and (now - self._seen[0]).total_seconds() - (at - self._seen[1]) > MOST_DRIFT:
             self._judge_from = at + self._patience
-        self._seen = now, at
+        self._seen = now, asked
         return at >= max(self._judge_from, self._leadership.answering_since() + self._patience)
 
     def _each(self, epoch: int, work: Work) -> bool:

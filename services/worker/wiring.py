@@ -136,6 +136,7 @@ class Worker:
         )
 
     def _see_tables(self) -> None:
+        self._pulse.wait(_ANSWER_SECONDS)
         lacking = self._pulse.lacking()
         if lacking is not None:
             raise DatabaseUnavailable(lacking)

@@ -32,6 +32,15 @@ def list_page(connection: Connection, wanted: AuditFilter, page: int, page_size:
     for name in ("schedule_id", "actor", "action"):
         filters.equal(name, getattr(wanted, name))
     filters.between("at", wanted.since, wanted.until)
+
+    def counted() -> int:
+        equal = {"actor": wanted.actor, "action": wanted.action}
+        return counts.counted(connection, "audit_log", wanted.project_ids, equal, wanted.since, wanted.until)
+
+    by_day = counted if wanted.schedule_id is None else None
+    one_by_one = lambda: filters.count(connection, "audit_log")  # noqa: E731
+    if counts.is_beyond((page - 1) * page_size, by_day):
+        return [], counts.total(one_by_one, by_day)
     rows = connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM audit_log WHERE {filters.condition}"  # noqa: S608 (fixed words only)
@@ -41,10 +50,4 @@ def list_page(connection: Connection, wanted: AuditFilter, page: int, page_size:
     ).all()
     if len(rows) < page_size and (rows or page == 1):
         return rows, (page - 1) * page_size + len(rows)
-
-    def counted() -> int:
-        equal = {"actor": wanted.actor, "action": wanted.action}
-        return counts.counted(connection, "audit_log", wanted.project_ids, equal, wanted.since, wanted.until)
-
-    by_day = counted if wanted.schedule_id is None else None
-    return rows, counts.total(lambda: filters.count(connection, "audit_log"), by_day)
+    return rows, counts.total(one_by_one, by_day)

@@ -17,6 +17,8 @@ SHARE = 0.01
 """The part of the time that counting one partition may take."""
 _SHORTEST = 10.0
 """Seconds between two counts of a partition, however quick they are."""
+_UNCOUNTED = 1_000_000
+"""Rows that may have come since they were counted."""
 
 _GROUPS = {
     "jobs": ("job_counts", "scheduled_for", ("task_type", "trigger", "status")),
@@ -129,6 +131,14 @@ def counted(
     """  # noqa: S608 (fixed words only)
     number: float = connection.execute(text(statement), values).scalar_one()
     return round(number)
+
+
+def is_beyond(offset: int, by_day: Callable[[], int] | None) -> bool:
+    """Whether a page begins far behind all there can be: to find nothing there, PostgreSQL would read millions of rows.
+
+    Far: counts may be old, while health is away.
+    """
+    return offset >= _UNCOUNTED and by_day is not None and offset >= 2 * by_day() + _UNCOUNTED
 
 
 def total(one_by_one: Callable[[], int], by_day: Callable[[], int] | None, *, only_grows: bool = True) -> int:

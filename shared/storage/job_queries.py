@@ -65,6 +65,11 @@ def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: i
     if wanted.schedule_id is None:
         equal = {name: getattr(wanted, name) for name in ("status", "task_type", "trigger")}
         known = counts.counted(connection, "jobs", wanted.project_ids, equal, wanted.since, wanted.until)
+    by_day = None if known is None or wanted.tags else (lambda: known)
+    ended = wanted.status is None or wanted.status not in OPEN  # open jobs of a moment ago may be over
+    one_by_one = lambda: _filters(wanted).count(connection, _source(wanted))  # noqa: E731
+    if counts.is_beyond((page - 1) * page_size, by_day):
+        return [], counts.total(one_by_one, by_day, only_grows=ended)
     few = known is not None and known <= FEW
     statement, values = page_statement(wanted, page, page_size, with_total=few)
     rows = list(connection.execute(text(statement), values).all())
@@ -72,9 +77,6 @@ def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: i
         return rows, (page - 1) * page_size + len(rows)
     if few and rows:
         return rows, rows[0].total
-    by_day = None if known is None or wanted.tags else (lambda: known)
-    ended = wanted.status is None or wanted.status not in OPEN  # open jobs of a moment ago may be over
-    one_by_one = lambda: _filters(wanted).count(connection, _source(wanted))  # noqa: E731
     return rows, counts.total(one_by_one, by_day, only_grows=ended)
 
 

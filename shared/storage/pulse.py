@@ -25,6 +25,7 @@ class Pulse:
         self._database, self._process = database, process
         self._refusal: str | None = "PostgreSQL does not answer yet"
         self._complete = False
+        self._felt = threading.Event()
         self._asked: float | None = None
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -45,6 +46,11 @@ class Pulse:
         except DatabaseUnavailable as error:
             self._refusal = f"PostgreSQL does not answer: {error}"
         self._asked = None
+        self._felt.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the first answer, or refusal; at most so long."""
+        self._felt.wait(seconds)
 
     def _look_at_tables(self) -> str | None:
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
+
 import pytest
 
-from shared.telemetry.logging import _logfmt
+from shared.telemetry.logging import _logfmt, _Writer
+from shared.telemetry.metrics import FAULTS
 
 
 def _line(message: str, **fields: object) -> str:
@@ -23,3 +27,14 @@ def test_a_value_of_any_length_is_one_line_of_bounded_length() -> None:
     line = _line("m" * 1_000_000, reason="r" * 1_000_000)
     assert len(line) < 10_000
     assert "(1,000,000 characters)" in line
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_stops_nobody() -> None:
+    class FullDisk(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    lost = FAULTS.labels("test", "log_line_not_written")
+    _Writer("test", FullDisk()).info("a line")
+    _Writer("test", FullDisk()).error("another")
+    assert lost._value.get() == 2

@@ -92,6 +92,21 @@ def test_counts_of_a_while_ago_prove_nothing_of_what_is_open_now(database: Datab
         ]
 
 
+def test_a_page_behind_everything_is_empty_without_a_look_at_everything(database: Database) -> None:
+    number = 12_000
+    run(database, _JOBS.format(day=TODAY, number=number), _AUDIT.format(day=TODAY, number=number))
+    for _ in range(2):  # before and after health has counted
+        with database.transaction() as connection:
+            for found, total in (
+                list_jobs(connection, JobFilter(), 1_000_000, 100),
+                list_audit(connection, AuditFilter(), 1_000_000, 100),
+            ):
+                assert (list(found), total) in (([], MOST_COUNTED + 1), ([], number))
+            assert len(list_jobs(connection, JobFilter(), 120, 100)[0]) == 100
+            assert len(list_audit(connection, AuditFilter(), 120, 100)[0]) == 100
+        count(database)
+
+
 def test_a_long_lists_total_comes_from_the_counts(database: Database) -> None:
     yesterday, number = TODAY - timedelta(days=1), 50_000
     run(database, _JOBS.format(day=yesterday, number=number), _AUDIT.format(day=yesterday, number=number))

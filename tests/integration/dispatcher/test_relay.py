@@ -143,15 +143,17 @@ def test_a_large_text_of_wide_characters_is_put_aside_once(ledger: Ledger, dispa
 
 
 def test_a_topic_that_cannot_be_made_stops_no_other(ledger: Ledger, dispatchers: Dispatchers) -> None:
-    """Its messages wait for it; more copies than there are brokers are asked for, of this topic and the next."""
+    """Its messages wait for it, those of its own row too; more copies are asked for than there are brokers."""
     admin = AdminClient({"bootstrap.servers": dispatchers.kafka})
     names = [topic.name for topic in FIXED] + ["runs.due.export"]
     for future in admin.create_topics([NewTopic(dispatchers.prefix + name, 1, 1) for name in names]).values():
         future.result(10)
     waiting = ledger.schedule(task_type="sync", cron_expression="0 * * * *")
+    beside = ledger.schedule(task_type="export", cron_expression="0 * * * *")
     dispatcher = dispatchers.start(COMMANDCENTER_TOPIC_REPLICATION="3")
     eventually(lambda: ledger.jobs(waiting), 20)
-    going = [ledger.schedule(task_type="export", cron_expression="0 * * * *") for _ in range(5)]
+    assert len({ledger.jobs(one)[0]["created_at"] for one in (waiting, beside)}) == 1, "one row holds both"
+    going = [beside, *(ledger.schedule(task_type="export", cron_expression="0 * * * *") for _ in range(5))]
     ledger.wake()
     for number in range(5):
         _add(ledger, _change(77, number))
