@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from shared.domain.recurrence import Frequency, Recurrence, next_after
 from shared.domain.recurrence.meetings import Meetings
@@ -27,8 +28,7 @@ Timing = tuple[str, str | None, int | None, str, datetime | None, datetime | Non
 """frequency, cron_expression, interval_seconds, timezone, start_time, end_time, anchor, dst_gap, dst_overlap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Other schedules that share one timing."""
 
     timing: Timing
