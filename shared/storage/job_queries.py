@@ -70,7 +70,8 @@ def list_page(connection: Connection, wanted: JobFilter, page: int, page_size: i
     one_by_one = lambda: _filters(wanted).count(connection, _source(wanted))  # noqa: E731
     if counts.is_beyond((page - 1) * page_size, by_day):
         return [], counts.total(one_by_one, by_day, only_grows=ended)
-    few = known is not None and known <= FEW
+    # Deeper than is counted one by one, the counts may just not have come that far yet.
+    few = known is not None and known <= FEW and page * page_size <= MOST_COUNTED
     statement, values = page_statement(wanted, page, page_size, with_total=few)
     rows = list(connection.execute(text(statement), values).all())
     if len(rows) < page_size and (rows or page == 1):
