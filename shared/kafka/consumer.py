@@ -114,6 +114,7 @@ class GroupConsumer:
                 "reconnect.backoff.max.ms": 1_000,
                 "fetch.error.backoff.ms": 100,
                 "error_cb": self._on_error,
+                "on_commit": self._on_commit,
             }
         )
 
@@ -164,6 +165,16 @@ class GroupConsumer:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             log.warning("Offsets could not be committed, their records may come again: %s", error)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """The outcome of a commit, served by `poll`. One that failed (in a rebalance, say) is tried with the next.
+
+        It would not be by itself: where nothing more is finished, nothing more is committed.
+        """
+        for partition in partitions:
+            progress = self._progress.get(self._keys([partition])[0])
+            if progress is not None and (error is not None or partition.error is not None):
+                progress.committed = None
 
     def pause(self, topic: str) -> None:
         """Fetch nothing more of this topic; the membership stays."""
