@@ -22,6 +22,7 @@ GIVE_UP_SECONDS = 600.0
 """A topic that the broker, being there, has not made for so long counts as refused: what waits for it would fill the
 backlog, and stop everybody.
 """
+OF_LATE_SECONDS = 60.0
 
 
 class Row(NamedTuple):
@@ -41,7 +42,8 @@ class Parked:
         self._rows: list[Row] = []
         self._again = 0.0
         self._not_before: dict[str, tuple[float, TopicsUnavailable]] = {}
-        self._since: dict[str, float] = {}
+        self._failing: dict[str, tuple[float, float]] = {}
+        """When a topic was first, and last, not made, of late."""
         self._away: tuple[float, TopicsUnavailable] | None = None
         self._told: dict[str, str] = {}
         self.topics: set[str] = set()
@@ -62,15 +64,20 @@ class Parked:
         except TopicNotMade as error:
             ended = clock.monotonic()
             self._not_before[topic] = ended + AGAIN_SECONDS, error
+            first, last = self._failing.get(topic, (ended, ended))
+            if ended - last > OF_LATE_SECONDS:  # nobody wanted it for a while, or Kafka was away: it begins anew
+                first = ended
+                self._told.pop(topic, None)
+            self._failing[topic] = first, ended
             self._tell(topic, str(error))
-            if ended - self._since.setdefault(topic, ended) > GIVE_UP_SECONDS:
+            if ended - first > GIVE_UP_SECONDS:
                 raise TopicRefused(f"it could not be made for {GIVE_UP_SECONDS:g} s: {error}") from error
             raise
         except TopicsUnavailable as error:
             self._away = clock.monotonic() + AGAIN_SECONDS, error
             raise
         self._not_before.pop(topic, None)
-        self._since.pop(topic, None)
+        self._failing.pop(topic, None)
         if self._told.pop(topic, None) is not None:
             log.info("Topic %s is there now", topic, action="topic.made", topic=topic)
 

@@ -178,7 +178,7 @@ class Relay:
         """Publish what has its topic, park what has not yet, and settle what cannot have one."""
         messages = row.messages
         unknown = {message.topic for message in messages} - self._topics
-        waiting, refused = self._find(unknown | self._parked.topics) if unknown or self._parked.topics else (set(), {})
+        waiting, refused = self._find(unknown | self._parked.topics)
         receipt = row.receipt or self._receipts.open(row.id, len(messages), row.due_at)
         if waiting:
             rest = [message for message in messages if message.topic in waiting]
@@ -269,7 +269,7 @@ class Relay:
                     publisher.poll(0.01)
                     self._receipts.settle(publisher)
                 self._receipts.remove(at_once=True)
-            except (DatabaseUnavailable, StatementRefused, TopicsUnavailable) as error:
+            except (DatabaseUnavailable, StatementRefused) as error:
                 log.warning("Acknowledged rows stay for the next leader, who repeats them: %s", error)
             publisher.abandon()
         self._session.close()
