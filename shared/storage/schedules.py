@@ -26,28 +26,31 @@ COLUMNS = f"""s.id, {_READ}, s.version, s.created_at, s.updated_at,
 _JSON = frozenset({"task_parameters", "tags"})
 _POLICIES = DEFINITION_FIELDS[DEFINITION_FIELDS.index("dst_gap") : DEFINITION_FIELDS.index("enabled")]
 # A schedule as lists show it, in that order: what PostgreSQL can give in its final form, it gives.
-LISTED = f"""s.id, s.project_id, s.name, s.description, s.task_type, s.frequency, s.timezone, t.next_run_at, s.enabled,
-    coalesce(st.success_count + st.failure_count, 0) AS run_count, coalesce(st.success_count, 0) AS success_count,
-    coalesce(st.failure_count, 0) AS failure_count, NULL AS success_rate,
-    s.enabled AND t.next_run_at IS NOT NULL AND (s.end_time IS NULL OR s.end_time >= now()) AS is_active,
-    date_trunc('second', s.created_at) AS created_at, date_trunc('second', s.updated_at) AS updated_at,
-    s.task_parameters::text AS task_parameters, s.tags::text AS tags, s.cron_expression, s.interval_seconds,
-    s.start_time, s.end_time, st.last_run_at, st.last_status, st.last_error, NULL AS band, s.version,
-    {", ".join(f"s.{name}" for name in _POLICIES)}"""
-_LISTED_NAMES = (
-    *("id", "project_id", "name", "description", "task_type", "frequency", "timezone", "next_run_at", "enabled"),
-    *("run_count", "success_count", "failure_count", "success_rate", "is_active", "created_at", "updated_at"),
-    *("task_parameters", "tags", "cron_expression", "interval_seconds", "start_time", "end_time"),
-    *("last_run_at", "last_status", "last_error", "band", "version"),
-    *_POLICIES,
-)
+_LISTED = {
+    **{name: f"s.{name}" for name in ("id", "project_id", "name", "description", "task_type", "frequency", "timezone")},
+    "next_run_at": "t.next_run_at",
+    "enabled": "s.enabled",
+    "run_count": "coalesce(st.success_count + st.failure_count, 0)",
+    "success_count": "coalesce(st.success_count, 0)",
+    "failure_count": "coalesce(st.failure_count, 0)",
+    "success_rate": "NULL",
+    "is_active": "s.enabled AND t.next_run_at IS NOT NULL AND (s.end_time IS NULL OR s.end_time >= now())",
+    **{name: f"date_trunc('second', s.{name})" for name in ("created_at", "updated_at")},
+    **{name: f"s.{name}::text" for name in ("task_parameters", "tags")},
+    **{name: f"s.{name}" for name in ("cron_expression", "interval_seconds", "start_time", "end_time")},
+    **{name: f"st.{name}" for name in ("last_run_at", "last_status", "last_error")},
+    "band": "NULL",
+    "version": "s.version",
+    **{name: f"s.{name}" for name in _POLICIES},
+}
+LISTED = ", ".join(f"{expression} AS {name}" for name, expression in _LISTED.items())
 
 
 def listed(statement: str) -> TextualSelect:
     """A statement whose rows are LISTED. Named beforehand, its columns are not looked through at every execution, which
     costs a third of a short read.
     """
-    return text(statement).columns(*map(column, _LISTED_NAMES))
+    return text(statement).columns(*map(column, _LISTED))
 
 
 JOINS = """LEFT JOIN schedule_timers t ON t.schedule_id = s.id
