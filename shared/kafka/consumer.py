@@ -172,9 +172,11 @@ class GroupConsumer:
         It would not be by itself: where nothing more is finished, nothing more is committed.
         """
         for partition in partitions:
+            failure = error or partition.error
             progress = self._progress.get(self._keys([partition])[0])
-            if progress is not None and (error is not None or partition.error is not None):
+            if progress is not None and failure is not None:
                 progress.committed = None
+                log.warning("An offset could not be committed, it is tried again: %s", failure)
 
     def pause(self, topic: str) -> None:
         """Fetch nothing more of this topic; the membership stays."""

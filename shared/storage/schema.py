@@ -13,9 +13,10 @@ _WAY_OUT = "run the migration step (python -m migrations)"
 
 def lacking(ask: Callable[[str], object]) -> str | None:
     """None when the tables are there, else one sentence. `ask` runs a statement and returns its one value."""
-    if ask("SELECT to_regclass('alembic_version')::text") is None:
+    noted = ask("SELECT to_regclass('alembic_version')::text") is not None
+    found = ask("SELECT max(version_num) FROM alembic_version") if noted else None
+    if found is None:
         return f"the database has no tables yet: {_WAY_OUT}"
-    found = str(ask("SELECT max(version_num) FROM alembic_version"))
-    if found < NEWEST:
+    if str(found) < NEWEST:
         return f"the tables are at {found}, this version needs {NEWEST}: {_WAY_OUT}"
     return None
