@@ -76,8 +76,9 @@ lock: dev ## resolve all versions anew and pin them by hash
 
 up: ## the same system with Docker
 	@docker compose version >/dev/null 2>&1 || { echo "make up needs Docker with its compose plugin; make start runs the same system without Docker." >&2; exit 1; }
-	@umask 077; [ -s .env ] || { random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }; \
-		printf 'COMMANDCENTER_ADMIN_KEY=%s\nCOMMANDCENTER_POSTGRES_OWNER_PASSWORD=%s\n' "$$(random)" "$$(random)" >.env; }
+	@umask 077; random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }; \
+		for name in COMMANDCENTER_ADMIN_KEY COMMANDCENTER_POSTGRES_OWNER_PASSWORD; do \
+		grep -qs "^$$name=." .env || printf '\n%s=%s\n' "$$name" "$$(random)" >>.env; done; chmod 600 .env
 	docker compose up --detach --build --wait
 	@echo 'Ready. Its first key is in .env: . ./.env; curl -H "Authorization: Bearer $$COMMANDCENTER_ADMIN_KEY" ...'
 

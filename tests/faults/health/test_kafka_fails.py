@@ -23,13 +23,6 @@ PREFIX = "fault."
 
 
 @pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def kafka(tmp_path: Path) -> Iterator[KafkaServer]:
     """A Kafka that this test may kill."""
     cache = read_settings(os.environ).cache

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -77,13 +77,6 @@ class Replica:
         self.send(signal.SIGCONT)
         self.send(signal.SIGKILL)
         self.process.wait(10)
-
-
-@pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ def rows(database_url: str) -> Iterator[Rows]:
     opened.close()
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url, application="test")
-    yield opened
-    opened.close()
-
-
 def schedule(rows: Rows, **values: Any) -> int:
     """A schedule created 30 days ago, due next in an hour."""
     columns = {"name": "S", "project_id": 1, "task_type": "analysis", "frequency": "daily"} | values

@@ -77,13 +77,6 @@ class Health:
 
 
 @pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
-    opened = Rows(database_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def health(database_url: str, kafka_server: str, topic_prefix: str, tmp_path: Path) -> Iterator[Health]:
     environment = {
         **os.environ,
