@@ -2,7 +2,8 @@
 
 The api gathers the candidates (equal project, task type and target) and shows what is found. Schedules are compared by
 whole minutes over the next seven days. Expressions are compared without computing their minutes, so that ten thousand
-different ones cost tens of milliseconds, in a process that has never seen them too.
+different ones cost tens of milliseconds, in a process that has never seen them too. Candidates come as columns: an
+object for each of ten thousand would cost as much as comparing it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import floor
 from typing import NamedTuple
 
 from shared.domain.recurrence import Frequency, Recurrence, next_after
@@ -24,15 +26,19 @@ MOST_REPORTED = 100
 """Conflicts one answer names, the most frequent first."""
 _MINUTES = int(HORIZON.total_seconds()) // 60
 
-Timing = tuple[str, str | None, int | None, str, datetime | None, datetime | None, datetime | None, str, str]
-"""frequency, cron_expression, interval_seconds, timezone, start_time, end_time, anchor, dst_gap, dst_overlap."""
+Timing = tuple[str | None, int | None, float | None, float | None, float | None]
+"""cron_expression, interval_seconds, then in seconds since 1970: start_time, end_time, and an interval's creation."""
 
 
 class Candidates(NamedTuple):
-    """Other schedules that share one timing."""
+    """Other schedules of one frequency, zone and DST policies: their ids, and the timing of each."""
 
-    timing: Timing
+    frequency: str
+    timezone: str
+    dst_gap: str
+    dst_overlap: str
     schedule_ids: Sequence[int]
+    timings: Iterable[Timing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +57,40 @@ def coincidences(recurrence: Recurrence, candidates: Iterable[Candidates], now: 
     if not own:
         return []
     meetings = Meetings(own, minute, _MINUTES)
-    found: list[tuple[int, int, Sequence[int]]] = []
+    found: list[tuple[int, int, int]] = []
     for group in candidates:
-        met = _met(meetings, group.timing, minute)
-        if met:
-            shared = meetings.ours(met)
-            found.append((shared.bit_count(), shared, group.schedule_ids))
+        found += _meeting(meetings, group)
     found.sort(key=lambda one: -one[0])
-    reported: list[Coincidence] = []
-    for count, shared, schedule_ids in found:
-        first_minute = minute + timedelta(minutes=(shared & -shared).bit_length() - 1)
+    reported = []
+    for count, first, schedule_id in found[:MOST_REPORTED]:
+        first_minute = minute + timedelta(minutes=first)
         first_at = next_after(recurrence, first_minute - timedelta(microseconds=1)) or first_minute
-        reported += [Coincidence(schedule_id, first_at, count) for schedule_id in schedule_ids]
-        if len(reported) >= MOST_REPORTED:
-            break
-    return reported[:MOST_REPORTED]
+        reported.append(Coincidence(schedule_id, first_at, count))
+    return reported
 
 
-def _met(meetings: Meetings, timing: Timing, minute: datetime) -> int:
+def _meeting(meetings: Meetings, group: Candidates) -> list[tuple[int, int, int]]:
+    """Those of a group that meet ours: how many of our minutes, the first of them, and the schedule's id."""
+    if group.timezone not in zone_names():
+        return []  # another process's database has it: who cannot be evaluated here meets nobody, and stops nobody
+    found = []
+    met_by: dict[Timing, int] = {}  # a project has many schedules and few timings
+    for schedule_id, timing in zip(group.schedule_ids, group.timings, strict=True):
+        ours = met_by.get(timing)
+        if ours is None:
+            ours = met_by[timing] = meetings.ours(_met(meetings, group, timing))
+        if ours:
+            found.append((ours.bit_count(), (ours & -ours).bit_length() - 1, schedule_id))
+    return found
+
+
+def _met(meetings: Meetings, group: Candidates, timing: Timing) -> int:
     """The minutes of a stored timing that meet the one asked about."""
-    frequency, expression, seconds, zone, start, end, anchor, gap, overlap = timing
-    if zone not in zone_names():
-        return 0  # another process's database has it: who cannot be evaluated here meets nobody, and stops nobody
-    text = expression or EXPRESSIONS.get(Frequency(frequency))
+    expression, seconds, start, end, created = timing
+    text = expression or EXPRESSIONS.get(Frequency(group.frequency))
     if text is not None:
-        met = meetings.with_expression(text, zone, gap, overlap)
-        return meetings.within(met, start, end) if met and (start or end) else met
+        met = meetings.with_expression(text, group.timezone, group.dst_gap, group.dst_overlap)
+        return meetings.within(met, start, end) if met else 0
     if seconds is not None:
-        return meetings.with_interval(IntervalPlan.of(start, anchor, seconds), end)
-    once = Recurrence.build(frequency=frequency, start_time=start, end_time=end)
-    return meetings.with_bits(minute_bits(once, minute, _MINUTES))
+        return meetings.with_interval(IntervalPlan.of(start, created, seconds), end)
+    return meetings.with_second(floor(start), end) if start is not None else 0

@@ -4,30 +4,38 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
-from shared.domain.conflicts import MOST_REPORTED, Candidates
+from shared.domain.conflicts import Candidates
 
-# Equal timings come as one row: a project has many schedules and few timings.
-_CANDIDATES = text(f"""
-SELECT frequency, cron_expression, interval_seconds, timezone, start_time, end_time,
-    CASE WHEN frequency = 'interval' THEN created_at END AS anchor, dst_gap, dst_overlap,
-    (array_agg(id))[1:{MOST_REPORTED}] AS ids
-FROM schedules
-WHERE project_id = :project_id AND task_type = :task_type AND conflict_key = :conflict_key
-    AND enabled AND deleted_at IS NULL AND id <> :id
-    AND (end_time IS NULL OR end_time > now()) AND (start_time IS NULL OR start_time < now() + interval '8 days')
-    AND (frequency <> 'once' OR start_time > now())
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-LIMIT 20000
-""")  # noqa: S608
+# Columns in place of rows: ten thousand rows cost SQLAlchemy and psycopg2 three times what PostgreSQL needs for them.
+_CANDIDATES = text("""
+SELECT frequency, timezone, dst_gap, dst_overlap, array_agg(id), array_agg(cron_expression),
+    array_agg(interval_seconds), array_agg(extract(epoch FROM start_time)::float8),
+    array_agg(extract(epoch FROM end_time)::float8),
+    array_agg(CASE WHEN frequency = 'interval' THEN extract(epoch FROM created_at)::float8 END)
+FROM (
+    SELECT * FROM schedules
+    WHERE project_id = :project_id AND task_type = :task_type AND conflict_key = :conflict_key
+        AND enabled AND deleted_at IS NULL AND id <> :id
+        AND (end_time IS NULL OR end_time > now()) AND (start_time IS NULL OR start_time < now() + interval '8 days')
+        AND (frequency <> 'once' OR start_time > now())
+    LIMIT 50000
+) AS others
+GROUP BY 1, 2, 3, 4
+""")
 _NAMES = text("SELECT id, name FROM schedules WHERE id = ANY(CAST(:ids AS bigint[]))")
 
 
 def candidates(
     connection: Connection, schedule_id: int, project_id: int, task_type: str, conflict_key: str
 ) -> list[Candidates]:
-    """The other schedules that work on the same target, by timing."""
+    """The other schedules that work on the same target, at most 50,000."""
     values = {"id": schedule_id, "project_id": project_id, "task_type": task_type, "conflict_key": conflict_key}
-    return [Candidates(tuple(row[:9]), row[9]) for row in connection.execute(_CANDIDATES, values)]
+    found = []
+    for row in connection.execute(_CANDIDATES, values):
+        frequency, timezone, dst_gap, dst_overlap, ids, *columns = row
+        timings = zip(*columns, strict=True)
+        found.append(Candidates(frequency, timezone, dst_gap, dst_overlap, ids, timings))
+    return found
 
 
 def names(connection: Connection, schedule_ids: Collection[int]) -> dict[int, str]:

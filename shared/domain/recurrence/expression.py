@@ -31,7 +31,7 @@ class Expression:
         self.elapsed = parsed.elapsed
         self._days: DayPattern = parsed.days
         self._every_day = parsed.days.every_day
-        self._times = times = _times_of_day(parsed.minutes, parsed.hours)
+        self._times = times = parsed.minutes * _each_hour(parsed.hours)
         self._first = (times & -times).bit_length() - 1
         self._a_day = times.bit_count()
 
@@ -72,13 +72,9 @@ class Expression:
 
 
 @lru_cache(maxsize=4096)
-def _times_of_day(minutes: int, hours: int) -> int:
-    """The matching minutes of a day, from those of an hour and the hours."""
-    times = 0
-    for hour in range(24):
-        if hours >> hour & 1:
-            times |= minutes << 60 * hour
-    return times
+def _each_hour(hours: int) -> int:
+    """The first minute of each of these hours, of a day: times the minutes of an hour, the matching ones of the day."""
+    return sum(1 << 60 * hour for hour in range(24) if hours >> hour & 1)
 
 
 @lru_cache(maxsize=1 << 15)

@@ -71,7 +71,6 @@ DAY = FieldSpec("day-of-month", 1, 31)
 MONTH = FieldSpec("month", 1, 12, {name: number for number, name in enumerate(MONTHS, 1)})
 WEEKDAY = FieldSpec("day-of-week", 0, 7, {name: number for number, name in enumerate(WEEKDAYS)})
 SPECS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
-_FIELDS = tuple(spec.name for spec in SPECS)
 
 
 class _ItemError(Exception):
@@ -108,14 +107,10 @@ class ParsedFields(NamedTuple):
 def parse_fields(text: str) -> ParsedFields:
     """Read an expression. Raises RecurrenceError naming every wrong field."""
     parts = _split(text)
-    minute, hour, *_ = fields = list(map(read_field, _FIELDS, parts))
-    for read in fields:
-        if read.wrong:
-            raise RecurrenceError(_problems(text, parts, fields))
-    day, month, weekday = parts[2], parts[3], parts[4]
-    pattern = day_pattern(day, month, weekday)
-    if pattern is None:
-        raise RecurrenceError([Problem(_FIELD, text, _never(day, month, weekday, fields[2], fields[3]))])
+    minute, hour = read_field(MINUTE.name, parts[0]), read_field(HOUR.name, parts[1])
+    pattern = day_pattern(parts[2], parts[3], parts[4])
+    if minute.wrong or hour.wrong or pattern is None:
+        raise RecurrenceError(_problems(text, parts))
     elapsed = parts[0].startswith("*") or parts[1].startswith("*")
     return ParsedFields(" ".join(parts), minute.bits, hour.bits, pattern, elapsed)
 
@@ -172,14 +167,15 @@ def _without_seconds(parts: list[str]) -> str | None:
 def _if_valid(parts: list[str]) -> str | None:
     """The expression made of these parts, if it can be read."""
     upper = [part.upper() for part in parts]
-    read = [read_field(spec.name, part) for spec, part in zip(SPECS, upper, strict=True)]
-    if any(one.wrong for one in read) or day_pattern(*upper[2:]) is None:
-        return None
-    return " ".join(parts)
+    wrong = read_field(MINUTE.name, upper[0]).wrong or read_field(HOUR.name, upper[1]).wrong
+    return None if wrong or day_pattern(*upper[2:]) is None else " ".join(parts)
 
 
-def _problems(text: str, parts: list[str], fields: list[FieldValues]) -> list[Problem]:
+def _problems(text: str, parts: list[str]) -> list[Problem]:
     """One problem for every wrong item; the suggestion is the whole expression mended, where that can be."""
+    fields = [read_field(spec.name, part) for spec, part in zip(SPECS, parts, strict=True)]
+    if not any(read.wrong for read in fields):
+        return [Problem(_FIELD, text, _never(parts[2], parts[3], parts[4], fields[2], fields[3]))]
     mended = []
     for part, read in zip(parts, fields, strict=True):
         instead = {item: better for item, _, better in read.wrong}
@@ -330,10 +326,12 @@ def days_are_and(day: str, weekday: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def day_pattern(day: str, month: str, weekday: str) -> DayPattern | None:
-    """The days three valid fields name together; None when there is no such day. Equal fields share one."""
+    """The days three fields name together; None when one is wrong or there is no such day. Equal fields share one."""
     days, months, weekdays = (
         read_field(spec.name, text) for spec, text in ((DAY, day), (MONTH, month), (WEEKDAY, weekday))
     )
+    if days.wrong or months.wrong or weekdays.wrong:
+        return None
     pattern = DayPattern(
         DayFields(
             days=days.bits >> 1,

@@ -57,7 +57,7 @@ class _Zone:
 class Meetings:
     """The minutes of one recurrence; `with_…` answer with those of another's in the same minute, before or after it.
 
-    Bits count whole minutes from `start`, as `minute_bits` does.
+    Bits count whole minutes from `start`, as `minute_bits` does; windows are in seconds since 1970.
     """
 
     def __init__(self, own: int, start: datetime, minutes: int) -> None:
@@ -66,16 +66,14 @@ class Meetings:
         self._base, self._minutes = int(start.timestamp()) // 60, minutes
         self._zones: dict[tuple[str, str, str], _Zone] = {}
 
-    def with_bits(self, bits: int) -> int:
-        """Those of another's minutes that meet ours."""
-        return bits & self._near
+    def with_second(self, second: int, end: float | None) -> int:
+        """The minute of another's only occurrence, if it meets one of ours."""
+        minute = second // 60 - self._base
+        return 1 << minute & self._near if minute >= 0 and second <= self._last(end) else 0
 
-    def with_interval(self, plan: IntervalPlan, end: datetime | None) -> int:
-        """The same for an interval until its window's end."""
-        last = (self._base + self._minutes) * 60 - 1
-        if end is not None:
-            last = min(last, floor(end.timestamp()))
-        return interval_bits(plan, self._base * 60, last, self._base) & self._near
+    def with_interval(self, plan: IntervalPlan, end: float | None) -> int:
+        """Those minutes of an interval, until its window's end, that meet ours."""
+        return interval_bits(plan, self._base * 60, self._last(end), self._base) & self._near
 
     def with_expression(self, text: str, zone: str, gap: str, overlap: str) -> int:
         """The same for a cron expression, window and jitter left out. Raises RecurrenceError or KeyError."""
@@ -95,15 +93,20 @@ class Meetings:
                 found |= 1 << one.place
         return found
 
-    def within(self, met: int, start: datetime | None, end: datetime | None) -> int:
+    def within(self, met: int, start: float | None, end: float | None) -> int:
         """Those of the minutes found for an expression that lie in its window, whose ends are included."""
         if start is not None:
-            low = max(ceil(start.timestamp() / 60) - self._base, 0)
+            low = max(ceil(start / 60) - self._base, 0)
             met = met >> low << low
         if end is not None:
-            high = floor(end.timestamp() / 60) - self._base
+            high = self._last(end) // 60 - self._base
             met &= (1 << max(high + 1, 0)) - 1
         return met
+
+    def _last(self, end: float | None) -> int:
+        """The last second before our minutes end and another's window does."""
+        last = (self._base + self._minutes) * 60 - 1
+        return last if end is None else min(last, floor(end))
 
     def ours(self, met: int) -> int:
         """Our own minutes that another's, as found by `with_…`, meet."""

@@ -72,7 +72,8 @@ class Recurrence:
         if self.frequency is Frequency.ONCE:
             return None
         if self.frequency is Frequency.INTERVAL and self.interval_seconds:
-            return IntervalPlan.of(self.start_time, self.anchor, self.interval_seconds)
+            start, created = (None if at is None else at.timestamp() for at in (self.start_time, self.anchor))
+            return IntervalPlan.of(start, created, self.interval_seconds)
         return cron_plan(self.expression or "", self.timezone, self.dst_gap, self.dst_overlap)
 
     @property

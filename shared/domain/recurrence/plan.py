@@ -7,7 +7,6 @@ instant, the one at or before it, and how many lie in between; None means that t
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import datetime
 from functools import lru_cache
 from math import floor
 from typing import Protocol
@@ -118,12 +117,13 @@ class IntervalPlan:
         self._anchor, self.step, self._first = anchor, step, first
 
     @classmethod
-    def of(cls, start: datetime | None, created: datetime | None, step: int) -> IntervalPlan:
+    def of(cls, start: float | None, created: float | None, step: int) -> IntervalPlan:
         """From start_time on, itself included; without one, from one interval after the creation on."""
-        anchor = start or created
-        if anchor is None:
+        if start is not None:
+            return cls(floor(start), step, 0)
+        if created is None:
             raise ValueError("an interval is anchored at start_time or at the creation")
-        return cls(floor(anchor.timestamp()), step, 0 if start else 1)
+        return cls(floor(created), step, 1)
 
     def after(self, second: int) -> int:
         """The first occurrence strictly after a second."""

@@ -341,6 +341,29 @@ def test_conflicts_are_reported_and_not_refused(api: Api) -> None:
     assert api.client.get(path(first, "/conflicts")).json()["conflicts"] == []
 
 
+def test_conflicts_are_found_among_every_kind_of_timing(api: Api) -> None:
+    """As stored: what is compared comes from the table in columns, whose order is easily confused."""
+    project = api.client.post("/api/v1/projects", json={"name": "kinds of timing"}).json()["id"]
+    first = (datetime.now(UTC) + timedelta(hours=6)).replace(minute=0, second=0, microsecond=0)
+    daily = {"frequency": "cron", "cron_expression": f"0 {first.hour} * * *", "timezone": "UTC", "project_id": project}
+    third = (first + timedelta(days=2)).isoformat()
+    no_cron = {"cron_expression": None, "start_time": third}
+    timings: dict[str, dict[str, Any]] = {
+        "same": {},
+        "until": {"end_time": third},
+        "from": {"start_time": third},
+        "in Bogota": {"cron_expression": f"0 {(first.hour - 5) % 24} * * *", "timezone": "America/Bogota"},
+        "never": {"cron_expression": f"30 {first.hour} * * *"},
+        "once": no_cron | {"frequency": "once"},
+        "interval": no_cron | {"frequency": "interval", "interval_seconds": 36 * 3600},
+    }
+    made = {name: api.create(**(daily | {"name": name} | timing))["id"] for name, timing in timings.items()}
+    found = api.create(**(daily | {"name": "asked"}))["conflicts"]
+    counts = {one["schedule_name"]: one["count"] for one in found}
+    assert counts == {"same": 7, "until": 3, "from": 5, "in Bogota": 7, "once": 1, "interval": 2}
+    assert all(made[one["schedule_name"]] == one["schedule_id"] for one in found)
+
+
 def test_preview_and_occurrences_agree_and_show_clock_changes(api: Api) -> None:
     timing = {"frequency": "cron", "cron_expression": "30 2 * * *", "timezone": "America/New_York"}
     made = api.create(**timing)

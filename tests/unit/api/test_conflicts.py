@@ -70,20 +70,19 @@ def test_bits_are_the_minutes_of_the_occurrences(recurrence: Recurrence, start: 
     assert minute_bits(recurrence, start, minutes) == walked
 
 
-def timing(recurrence: Recurrence) -> Candidates:
+def others(recurrence: Recurrence, *schedule_ids: int) -> Candidates:
+    """Stored schedules with this timing; 7 and 8 unless told."""
+    start, end, created = (
+        None if at is None else at.timestamp() for at in (recurrence.start_time, recurrence.end_time, recurrence.anchor)
+    )
+    ids = schedule_ids or (7, 8)
     return Candidates(
-        (
-            recurrence.frequency.value,
-            recurrence.cron_expression,
-            recurrence.interval_seconds,
-            recurrence.timezone,
-            recurrence.start_time,
-            recurrence.end_time,
-            recurrence.anchor,
-            recurrence.dst_gap.value,
-            recurrence.dst_overlap.value,
-        ),
-        [7, 8],
+        recurrence.frequency.value,
+        recurrence.timezone,
+        recurrence.dst_gap.value,
+        recurrence.dst_overlap.value,
+        ids,
+        [(recurrence.cron_expression, recurrence.interval_seconds, start, end, created)] * len(ids),
     )
 
 
@@ -97,7 +96,7 @@ def test_coincidences_are_pairs_within_a_minute(one: Recurrence, other: Recurren
         for mine in occurrences(one, start, end)
         if any(abs(mine - their) <= timedelta(minutes=1) for their in theirs)
     ]
-    found = coincidences(one, [timing(other)], start)
+    found = coincidences(one, [others(other)], start)
     assert [(each.first_at, each.count) for each in found] == ([(pairs[0], len(pairs))] * 2 if pairs else [])
 
 
@@ -126,7 +125,7 @@ def test_coincidences_are_counted_by_whole_minutes(
 
     theirs = minutes(other)
     shared = sorted(minute for minute in minutes(one) if theirs & {minute - 1, minute, minute + 1})
-    found = coincidences(one, [timing(other)], start + timedelta(seconds=data.draw(st.integers(0, 59))))
+    found = coincidences(one, [others(other)], start + timedelta(seconds=data.draw(st.integers(0, 59))))
     assert [each.count for each in found] == ([len(shared)] * 2 if shared else [])
     for each in found:
         assert int((each.first_at - start).total_seconds() // 60) == shared[0]
@@ -136,16 +135,16 @@ def test_a_window_that_is_over_conflicts_with_nothing() -> None:
     over = Recurrence.build(frequency="hourly", end_time=datetime(2026, 1, 1, tzinfo=UTC))
     hourly = Recurrence.build(frequency="hourly")
     now = datetime(2026, 6, 1, tzinfo=UTC)
-    assert coincidences(over, [timing(hourly)], now) == []
-    assert coincidences(hourly, [timing(over)], now) == []
+    assert coincidences(over, [others(hourly)], now) == []
+    assert coincidences(hourly, [others(over)], now) == []
 
 
 def test_an_answer_names_a_bounded_number_the_most_frequent_first() -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     hourly, daily = Recurrence.build(frequency="hourly"), Recurrence.build(frequency="daily")
     many = [
-        Candidates(timing(daily).timing, list(range(1000, 1200))),
-        Candidates(timing(hourly).timing, [1, 2]),
+        others(daily, *range(1000, 1200)),
+        others(hourly, 1, 2),
     ]
     found = coincidences(hourly, many, now)
     assert [one.schedule_id for one in found[:3]] == [1, 2, 1000]
@@ -159,4 +158,4 @@ def test_a_short_interval_meets_everything(seconds: int) -> None:
     now = datetime(2026, 6, 1, 0, 0, 30, tzinfo=UTC)
     every = Recurrence.build(frequency="interval", interval_seconds=seconds, anchor=now)
     hourly = Recurrence.build(frequency="hourly")
-    assert coincidences(hourly, [timing(every)], now)[0].count >= 167
+    assert coincidences(hourly, [others(every)], now)[0].count >= 167
