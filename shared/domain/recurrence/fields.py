@@ -172,7 +172,7 @@ def _if_valid(parts: list[str]) -> str | None:
 
 
 def _problems(text: str, parts: list[str]) -> list[Problem]:
-    """One problem for every wrong item; the suggestion is the whole expression mended, where that can be."""
+    """One problem for every wrong item, with the whole expression mended where it can be; else why no date matches."""
     fields = [read_field(spec.name, part) for spec, part in zip(SPECS, parts, strict=True)]
     if not any(read.wrong for read in fields):
         return [Problem(_FIELD, text, _never(parts[2], parts[3], parts[4], fields[2], fields[3]))]
