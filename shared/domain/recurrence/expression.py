@@ -73,7 +73,7 @@ class Expression:
 
 @lru_cache(maxsize=4096)
 def _each_hour(hours: int) -> int:
-    """The bits of these hours' first minutes. Multiplied by an hour's minutes (60 bits, no carry) they are the day's."""
+    """The bits of these hours' first minutes. Multiplied by an hour's minutes (60 bits, no carry) they are a day's."""
     return sum(1 << 60 * hour for hour in range(24) if hours >> hour & 1)
 
 
