@@ -29,6 +29,7 @@ from shared.storage.giving_way import block
 from shared.storage.open_jobs import OpenJob
 from shared.storage.rescue import HeldJob, LostRun, Stopped
 from shared.storage.session import Session, StatementRefused
+from shared.storage.unended import Place
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import FAULTS, RESCUED, RETRIES, SCHEDULES_DUE
 
@@ -87,6 +88,7 @@ class Rescue:
         self._partitions_for: object = None
         self._held_after = 0
         """The schedule up to which held jobs were looked at in this round."""
+        self._unended_after = Place()
         self._most = MOST_A_TURN
         self._zones, self._zones_for = ZoneRules(), -1
         self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
@@ -267,7 +269,8 @@ class Rescue:
         return [*map(_failed, failures), *letters(self._session, failures, now)], len(jobs) == self._most
 
     def _unended(self, now: datetime) -> tuple[Messages, bool]:
-        return end_unended(self._session, now, self._most)
+        messages, self._unended_after, full = end_unended(self._session, now, self._unended_after, self._most)
+        return messages, full
 
     def _follow_zones(self, epoch: int) -> bool:
         """Move timers after an update of the time zone database; looked at once a leadership."""

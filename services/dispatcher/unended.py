@@ -16,7 +16,7 @@ from shared.events.topics import RUNS_RESULTS
 from shared.events.types import RunCancelled, RunFailed
 from shared.storage import unended
 from shared.storage.session import Session
-from shared.storage.unended import Unended
+from shared.storage.unended import Place, Unended
 from shared.telemetry.logging import get_logger
 from shared.telemetry.metrics import RESCUED
 
@@ -25,11 +25,11 @@ log = get_logger(__name__)
 BY = "cancelled:unended"
 
 
-def end_unended(session: Session, now: datetime, limit: int) -> tuple[list[Message], bool]:
-    """What to publish, and whether there may be more."""
-    found = unended.find(session, limit)
+def end_unended(session: Session, now: datetime, after: Place, limit: int) -> tuple[list[Message], Place, bool]:
+    """What to publish, where to go on, and whether there may be more to end at once."""
+    found, reached = unended.find(session, now, after, limit)
     if not found:
-        return [], False
+        return [], reached, False
     ends = [(one, _end(one, now)) for one in found]
     over = unended.close(session, [(one, isinstance(end, RunFailed) and end.will_retry) for one, end in ends], BY)
     messages, failures = [], []
@@ -52,7 +52,7 @@ def end_unended(session: Session, now: datetime, limit: int) -> tuple[list[Messa
             schedule_id=one.schedule_id,
             job_id=one.job_id,
         )
-    return messages + letters(session, failures, now), len(found) == limit
+    return messages + letters(session, failures, now), reached, len(found) == limit
 
 
 def _end(one: Unended, now: datetime) -> RunFailed | RunCancelled:

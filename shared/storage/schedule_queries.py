@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, TextualSelect, text
+from sqlalchemy import Connection, Row, TextClause, TextualSelect, text
 
 from shared.storage.filters import MOST_COUNTED, Filters
 from shared.storage.schedules import JOINS, LISTED, listed
@@ -82,8 +82,12 @@ def _total(connection: Connection, wanted: ScheduleFilter, filters: Filters) -> 
     counted.within("project_id", [0] if wanted.project_ids is None else wanted.project_ids)
     for name in ("enabled", "task_type", "frequency"):
         counted.equal(name, getattr(wanted, name))
-    statement = f"SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE {counted.condition}"  # noqa: S608
-    return int(connection.execute(text(statement), counted.values).scalar_one())
+    return int(connection.execute(_sum(counted.condition), counted.values).scalar_one())
+
+
+@lru_cache(maxsize=256)
+def _sum(condition: str) -> TextClause:
+    return text(f"SELECT coalesce(sum(schedules), 0) FROM schedule_counts WHERE {condition}")  # noqa: S608
 
 
 def count(connection: Connection, project_ids: Sequence[int]) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
 
 import pytest
 
-from shared.storage import dispatch, open_jobs
+from shared.storage import open_jobs
 from shared.storage.session import Session, array
 from tests.dispatching import Dispatchers, Ledger
 from tests.waiting import eventually
@@ -28,22 +27,6 @@ STILL_RUNS = """
 UPDATE run_claims SET ended_at = NULL WHERE schedule_id = %(schedule)s
     AND scheduled_for = (SELECT min(scheduled_for) FROM run_claims WHERE schedule_id = %(schedule)s)
 """
-
-
-@pytest.fixture
-def session(database_url: str) -> Iterator[Session]:
-    """As the tick's."""
-    made = Session(
-        database_url,
-        "test",
-        statement_timeout_ms=20_000,
-        transaction_timeout_ms=20_000,
-        idle_in_transaction_ms=20_000,
-        user_timeout_ms=5_000,
-        settings=dispatch.PINNED,
-    )
-    yield made
-    made.close()
 
 
 def _jobs(ledger: Ledger, schedules: list[int], first: int, last: int, *, held: bool = False) -> None:

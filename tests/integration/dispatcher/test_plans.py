@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.storage import dispatch, open_jobs, relay, rescue
+from shared.storage import dispatch, open_jobs, relay, rescue, unended
 from tests.dispatching import Ledger
 
 STORED = 30_000
@@ -85,6 +85,14 @@ def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: 
         },
         rescue._LEASES_OVER: {"run_claims_open"},
         rescue._NEVER_STARTED: {r"jobs_.*_never_started_at_idx", "run_claims_pkey"},
+        unended._OLD: {OPEN},
+        unended._FIND: {
+            r"jobs_.*_status_scheduled_for_id_idx",  # what runs
+            r"jobs_[^_]*_scheduled_for_id_idx",  # one job, by both
+            "run_claims_pkey",
+            "schedules_pkey",
+            "schedule_versions_pkey",
+        },
         relay._READ: {"outbox_pkey"},
     }
     for statement, allowed in indexes.items():
@@ -106,6 +114,8 @@ def test_nothing_scans_a_table_of_jobs_or_schedules(backlog: Ledger) -> None:
         rescue._HELD,
         rescue._NEVER_STARTED,
         rescue._LOST,
+        unended._OLD,
+        unended._FIND,
     )
     for statement in statements:
         nodes = _explain(backlog, statement)

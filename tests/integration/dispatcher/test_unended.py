@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from shared.storage import unended
+from shared.storage.session import Session
+from shared.storage.unended import MOST_LOOKED, Place
 from tests.dispatching import Dispatchers, Ledger
 from tests.topics import Seen
 from tests.waiting import eventually
@@ -24,6 +28,12 @@ INSERT INTO run_claims (job_id, attempt, schedule_id, scheduled_for, worker, beg
 SELECT id, %(attempt)s, schedule_id, scheduled_for, %(worker)s, CASE WHEN %(begun)s THEN now() END,
     now() - interval '1 s', %(ended)s::timestamptz, %(retry)s
 FROM jobs WHERE id = %(job)s
+"""
+WAITING = """
+INSERT INTO jobs (schedule_id, schedule_version, project_id, task_type, trigger, status, scheduled_for, held)
+SELECT %(schedule)s, 1, 1, 'health_check', 'schedule', 'queued', now() - %(age)s::interval - i * interval '1 s',
+    i %% 2 = 0
+FROM generate_series(1, %(count)s) AS i
 """
 LONG_AGO = "-infinity"
 
@@ -74,6 +84,41 @@ def test_an_end_that_was_lost_is_told_again(ledger: Ledger, dispatchers: Dispatc
     assert (end.headers["ce_type"], end.data["reason"]) == ("commandcenter.run.cancelled.v1", "result_lost")
     assert not _ends(dispatchers, fresh)
     assert ledger.one("SELECT count(*) FROM run_claims WHERE ended_at = '-infinity'") == 0, "once a day, not every turn"
+
+
+def test_waiting_jobs_of_today_cost_nothing_however_many_they_are(ledger: Ledger, session: Session) -> None:
+    """Nobody serves a task type of thousands of schedules: millions of jobs are open, and the other searches wait."""
+    lost = _job(ledger)[1]
+    _claim(ledger, lost, ended=LONG_AGO)
+    made = ledger.schedule(due=None, cron_expression="0 * * * *")
+    ledger.run(WAITING, {"schedule": made, "age": "1 minute", "count": 30_000})
+    session.execute("BEGIN")
+    found, _ = unended.find(session, _now(), Place(), 500)
+    read = "SELECT sum(idx_tup_fetch + seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname LIKE 'jobs%'"
+    assert session.execute(read)[0][0] == 1
+    assert [one.job_id for one in found] == [lost]
+
+
+def test_old_jobs_that_wait_are_looked_at_some_a_turn(ledger: Ledger, session: Session) -> None:
+    patient = ledger.schedule(due=None, cron_expression="0 * * * *")
+    count = MOST_LOOKED + MOST_LOOKED // 2
+    ledger.run(WAITING, {"schedule": patient, "age": "25 hours", "count": count})
+    _, lost = _job(ledger, "queued", age="26 hours")
+    _claim(ledger, lost, ended=LONG_AGO)
+    _, early = _job(ledger)
+    _claim(ledger, early, ended=LONG_AGO)
+
+    found, reached = unended.find(session, _now(), Place(), 500)
+    assert [one.job_id for one in found] == [early], "what runs is looked at in each turn"
+    again, same = unended.find(session, _now(), Place(), 1)
+    assert (len(again), same) == (1, Place()), "there may be more of them to end here"
+    found, reached = unended.find(session, _now(), reached, 500)
+    assert {one.job_id for one in found} == {early, lost}
+    assert reached == Place(), "anew"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=1)
 
 
 def test_a_run_without_a_claim_ends_by_its_timeout(ledger: Ledger, dispatchers: Dispatchers) -> None:
