@@ -99,10 +99,11 @@ def count(connection: Connection, project_ids: Sequence[int]) -> int:
 def list_due(connection: Connection, project_ids: Sequence[int] | None, limit: int) -> Sequence[ListedSchedule]:
     """Schedules due and not yet claimed, the longest waiting first."""
     visible = "" if project_ids is None else "AND project_id = ANY(CAST(:projects AS bigint[]))"
+    # now(), not clock_timestamp(): that is no bound of an index scan.
     return connection.execute(
         text(
             f"WITH due AS MATERIALIZED (SELECT schedule_id FROM schedule_timers"  # noqa: S608
-            f" WHERE next_run_at <= clock_timestamp() {visible} ORDER BY next_run_at LIMIT :limit)"
+            f" WHERE next_run_at <= now() {visible} ORDER BY next_run_at LIMIT :limit)"
             f" SELECT {LISTED} FROM due JOIN schedules s ON s.id = due.schedule_id {JOINS}"
             f" WHERE s.deleted_at IS NULL AND s.enabled ORDER BY t.next_run_at, s.id"
         ),
