@@ -6,7 +6,7 @@ of the version before work on with its tables.
 
 from collections.abc import Callable
 
-NEWEST = "0014_timers_room"
+NEWEST = "0015_timers_vacuum"
 """The last migration, by its name; a test holds it to migrations/versions. Names begin with their number."""
 _WAY_OUT = "run the migration step (python -m migrations)"
 
