@@ -1,6 +1,6 @@
 """Large tables of timers are vacuumed by a fifth of their rows, not by a fiftieth.
 
-A vacuum reads the indexes of all timers, and an analyze thirty thousand of them, however few have moved. With autovacuum
+A vacuum reads the indexes of all timers, and an analyze thirty thousand rows, however few have moved. With autovacuum
 looking every five seconds, a million timers would be read every five seconds; a tenth of the dispatches was lost to it.
 Small tables, whose indexes are as large as what waits for vacuum, reach the fifth between two looks anyway.
 
@@ -19,8 +19,7 @@ depends_on = None
 def upgrade() -> None:
     """A fifth for vacuum, half for the statistics: the dispatcher's plans are pinned."""
     op.execute(
-        "ALTER TABLE schedule_timers SET"
-        " (autovacuum_vacuum_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.5)"
+        "ALTER TABLE schedule_timers SET (autovacuum_vacuum_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.5)"
     )
 
 

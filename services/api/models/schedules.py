@@ -323,7 +323,7 @@ def shown(stored: StoredSchedule, now: datetime) -> dict[str, object]:
 
 def shown_listed(row: ListedSchedule) -> dict[str, object]:
     """The same of a listed row: fifty a page, so nothing is parsed only to be written again."""
-    values = dict(zip(_NAMES, row, strict=True))
+    values = dict(zip(_NAMES, row, strict=False))  # a page's rows have its total behind them
     values["success_rate"] = success_rate(row.success_count, row.failure_count)
     values["band"] = band(row.success_count, row.failure_count)
     values["task_parameters"] = orjson.Fragment(row.task_parameters)
