@@ -17,8 +17,10 @@ RECORD_HOURS = 24
 GRACE_SECONDS = 60
 """How much longer than its timeout an unclaimed run may take until it counts as timed out."""
 
-MOST_LOOKED = 5_000
-"""Open jobs older than that, looked at in one turn: millions may be waiting for a worker."""
+LOOKED_AT_FOR_EACH = 10
+"""Open jobs older than that, looked at in one turn for each that may be ended: millions may be waiting for a worker. A
+caller whose turn did not end in time asks for fewer.
+"""
 
 # Jobs that run are few. What else is open may be millions, all of today where no worker came: so the old ones alone,
 # whose partitions are picked by `now` when it runs, in the order of jobs_open, some a turn. A claim that ended so long
@@ -99,12 +101,13 @@ class Place(NamedTuple):
 def find(session: Session, now: datetime, after: Place, limit: int) -> tuple[list[Unended], Place]:
     """Jobs whose attempt is over without an end on record, and where to go on: the first place after the last job.
 
-    Looks at every job that runs, and at MOST_LOOKED of the old ones.
+    Looks at every job that runs, and at LOOKED_AT_FOR_EACH times `limit` of the old ones.
     """
     here = {"schedule": after.schedule_id, "held": after.held, "instant": after.scheduled_for}
-    old = session.prepared(_OLD, {"now": now, **here, "most": MOST_LOOKED})
+    most = LOOKED_AT_FOR_EACH * limit
+    old = session.prepared(_OLD, {"now": now, **here, "most": most})
     reached = Place()
-    if len(old) == MOST_LOOKED:
+    if len(old) == most:
         schedule_id, held, scheduled_for = old[-1][:3]
         reached = Place(schedule_id, held, scheduled_for.isoformat())
     queued = [(job_id, instant) for _, _, instant, job_id, status in old if status == "queued"]

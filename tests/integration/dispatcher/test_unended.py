@@ -9,7 +9,7 @@ import pytest
 
 from shared.storage import unended
 from shared.storage.session import Session
-from shared.storage.unended import MOST_LOOKED, Place
+from shared.storage.unended import LOOKED_AT_FOR_EACH, Place
 from tests.dispatching import Dispatchers, Ledger
 from tests.topics import Seen
 from tests.waiting import eventually
@@ -101,7 +101,7 @@ def test_waiting_jobs_of_today_cost_nothing_however_many_they_are(ledger: Ledger
 
 def test_old_jobs_that_wait_are_looked_at_some_a_turn(ledger: Ledger, session: Session) -> None:
     patient = ledger.schedule(due=None, cron_expression="0 * * * *")
-    count = MOST_LOOKED + MOST_LOOKED // 2
+    count = 500 * LOOKED_AT_FOR_EACH * 3 // 2
     ledger.run(WAITING, {"schedule": patient, "age": "25 hours", "count": count})
     _, lost = _job(ledger, "queued", age="26 hours")
     _claim(ledger, lost, ended=LONG_AGO)
