@@ -12,7 +12,9 @@ class Settings(SharedSettings):
     dispatcher_lease_seconds: float = Field(
         default=2.2, ge=0.5, le=60, description="How long a silent leader leads; take-over after a crash takes as long."
     )
-    dispatcher_batch: int = Field(default=2_000, ge=1, le=20_000, description="Most due schedules claimed a transaction.")
+    dispatcher_batch: int = Field(
+        default=2_000, ge=1, le=20_000, description="Most due schedules claimed a transaction."
+    )
     dispatcher_poll_seconds: float = Field(
         default=1.0, gt=0, le=60, description="The longest sleep: a lost wake-up delays by at most so long."
     )
