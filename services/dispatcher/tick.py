@@ -1,7 +1,8 @@
 """The tick: sleeps until something is due, and claims it.
 
-Sleeps until the next due instant (by PostgreSQL's clock, which judges due-ness), a wake-up, or the longest sleep. While
-there is a backlog a second lane claims beside the first: one lane's statements run while the other one computes.
+Sleeps until the next due instant (by PostgreSQL's clock, which judges due-ness), a wake-up, or the longest sleep. Its
+answer is a little old when it arrives, so a sleep ends after the instant, not before it. While there is a backlog a
+second lane claims beside the first: one lane's statements run while the other one computes.
 """
 
 import threading
@@ -23,8 +24,6 @@ log = get_logger(__name__)
 RETRY_SECONDS = 0.2
 ASSIST_SECONDS = 5.0
 """How often the second lane shows that it is alive while there is nothing for it to do."""
-EARLY = 0.0002
-"""Seconds added to a sleep until an instant: waking a little early would find nothing due and ask again."""
 
 
 class Tick:
@@ -105,7 +104,7 @@ class Tick:
             self._woken.clear()
             due, now = lane.next_due()
             if due is None or due > now:
-                seconds = self._poll_seconds if due is None else (due - now).total_seconds() + EARLY
+                seconds = self._poll_seconds if due is None else (due - now).total_seconds()
                 left = self._summary.seconds_left()
                 sleep = min(seconds, self._poll_seconds, self._poll_seconds if left is None else left)
                 if self._woken.wait(sleep) or sleep < seconds:
