@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -101,6 +102,7 @@ def _schemathesis(url: str, seconds: int, workers: int, seed: int = 0) -> int:
             *("--max-time", str(seconds), "--workers", str(workers), "--continue-on-failure", "--no-color"),
             *("--generation-database", ":memory:", "--seed", str(seed)),
         ],
+        env=os.environ | {"SCHEMATHESIS_HOOKS": str(Path(__file__).with_name("fresh_keys.py"))},
         capture_output=True,
         text=True,
         check=False,
