@@ -7,6 +7,7 @@ killed, since Python's matcher cannot be interrupted).
 
 import re
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -19,7 +20,7 @@ LONGEST_MATCHED = 1_000
 """Characters of a text that a `pattern` is tried on; longer ones are refused."""
 _MOST_OPEN_REPEATS = 3
 _MANY = 50
-_parser: Any = re._parser  # type: ignore[attr-defined] # the only reader of Python's own syntax
+_parser: Any = import_module("re._parser")  # the only reader of Python's own syntax; typeshed has it not
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 
 
