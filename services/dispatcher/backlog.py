@@ -1,9 +1,8 @@
 """Which due timers the next batch locks: in due order over all projects, or, once the largest batch's worth is claimed
 and more is due, by turns.
 
-The first batches of many that fall due at once are small, so that the relay publishes one while the next are claimed.
-Of 2,000 due at each full second the first are out after 30 ms instead of 90, half after 75 instead of 118, the last
-after 133 instead of 167; the rate of a long backlog stays as it is.
+The first batches of many that fall due at once are small, so that the relay publishes one while the next are claimed:
+in one large batch nothing of a full minute's herd would be out before all of it is committed.
 
 Shared by the tick's two lanes, which claim different rows at the same time (SKIP LOCKED): a lock guards the choice,
 never a statement.
@@ -39,11 +38,12 @@ class Backlog:
         self._lock = threading.Lock()
         self._turns = Turns()
         self._claimed = 0
+        """Since `active` was set."""
         self._look_at = self._walk_at = 0.0
         self._seen: datetime | None = None
 
     def take(self, session: Session, now: datetime, most: int) -> list[DueTimer]:
-        """Lock up to about `most` due timers in the open transaction; how many there may be is the batch's size."""
+        """Lock a batch of due timers in the open transaction: about `most`, the first batches of a herd fewer."""
         with self._lock:
             claimed = self._claimed
         batch = min(most, max(FIRST_BATCH, claimed // 2))
@@ -56,9 +56,11 @@ class Backlog:
             if len(timers) < batch:
                 self.end()
                 return timers
-            self.active.set()
         with self._lock:
-            self._claimed += len(timers)
+            if not shares:
+                self.active.set()
+            if self.active.is_set():  # else the other lane has found the end meanwhile
+                self._claimed += len(timers)
         return timers
 
     def _shares(self, session: Session, now: datetime, batch: int) -> list[tuple[int, int]]:
@@ -69,8 +71,8 @@ class Backlog:
 
     def end(self) -> None:
         """Nothing more is due than a batch holds, or this dispatcher leads no more."""
-        self.active.clear()
         with self._lock:
+            self.active.clear()
             self._turns = Turns()
             self._claimed = 0
             self._look_at = self._walk_at = 0.0
