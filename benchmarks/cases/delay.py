@@ -2,7 +2,7 @@
 
 The delay runs from the occurrence to its arrival at a consumer on the same machine, so it contains the acknowledgement
 and a fetch. A million schedules are stored; the ones measured are due every 10 ms for 30 s. The herd's time runs from
-its instant to the last acknowledgement. BENCH_STORED, BENCH_HERD (those measured first must be among it): other sizes.
+its instant to the last acknowledgement. BENCH_STORED, BENCH_HERD (3,000 at least): other sizes.
 """
 
 from __future__ import annotations

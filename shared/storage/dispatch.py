@@ -212,7 +212,7 @@ class NewSkip(NamedTuple):
 
 def begin(session: Session, lease: str, holder: str, epoch: int) -> datetime | None:
     """Open a claiming transaction behind the fence: the database's time, or None to a deposed leader (rolled back)."""
-    rows = session.prepared(FENCE, {"lease": lease, "holder": holder, "epoch": epoch}, after="BEGIN")
+    rows = session.prepared(FENCE, {"lease": lease, "holder": holder, "epoch": epoch}, first="BEGIN")
     if rows:
         now: datetime = rows[0][0]
         return now

@@ -84,11 +84,11 @@ class Session:
         except psycopg2.Error as error:
             raise self._translate(error) from error
 
-    def prepared(self, statement: str, values: Mapping[str, object], *, after: str = "") -> list[tuple[Any, ...]]:
+    def prepared(self, statement: str, values: Mapping[str, object], *, first: str = "") -> list[tuple[Any, ...]]:
         """The same for one statement that is planned once a connection: planning over partitions costs milliseconds.
 
-        Every place of a value must tell its type, by its context or a cast. `after`: what runs before it in the same
-        round trip, such as BEGIN.
+        Every place of a value must tell its type, by its context or a cast. `first`: a statement that runs before it
+        in the same round trip, such as BEGIN.
         """
         if self._connection is None:
             self._prepared.clear()
@@ -100,7 +100,7 @@ class Session:
             self.execute(f"PREPARE {name} AS {numbered.replace('%', '%%')}", {})
             arguments = ", ".join(f"%({one})s" for one in names)
             known = self._prepared[statement] = f"EXECUTE {name} ({arguments})" if names else f"EXECUTE {name}"
-        return self.execute(f"{after}; {known}" if after else known, values)
+        return self.execute(f"{first}; {known}" if first else known, values)
 
     def rollback(self) -> None:
         """End an open transaction without a trace; harmless where there is none."""

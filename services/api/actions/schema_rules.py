@@ -20,7 +20,7 @@ LONGEST_MATCHED = 1_000
 """Characters of a text that a `pattern` is tried on; longer ones are refused."""
 _MOST_OPEN_REPEATS = 3
 _MANY = 50
-_parser: Any = import_module("re._parser")  # the only reader of Python's own syntax; typeshed has it not
+_parser: Any = import_module("re._parser")  # the only reader of Python's own syntax, unknown to typeshed
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 
 

@@ -1,4 +1,4 @@
-"""Loaded by schemathesis (schemathesis.toml): every generated Idempotency-Key is used once.
+"""Loaded by the schemathesis that test_openapi.py runs: every generated Idempotency-Key is used once.
 
 Schemathesis creates an object, follows links to it and reports when it is not there. A repeat under a key of an earlier
 scenario is answered as the first request was, though that scenario may have deleted the object since: rightly, yet the
