@@ -114,11 +114,11 @@ class Ledger:
 
 
 @contextmanager
-def standby(servers: BenchServers, ledger: Ledger, **environment: str) -> Iterator[None]:
-    """A dispatcher that is up and waits for the lease."""
+def standby(servers: BenchServers, ledger: Ledger, **environment: str) -> Iterator[str]:
+    """A dispatcher that is up and waits for the lease; gives its URL."""
     ledger.hold_lease()
-    with servers.service("dispatcher", **environment):
-        yield
+    with servers.service("dispatcher", **environment) as url:
+        yield url
 
 
 def fire(ledger: Ledger, count: int, timeout: float = 300.0) -> float:

@@ -1,9 +1,10 @@
-"""Reads run.due events as they arrive, with the instant of arrival: an upper bound of the acknowledgement's."""
+"""What the cases read: run.due events as they arrive (an upper bound of the acknowledgement), a service's metrics."""
 
 from __future__ import annotations
 
 import threading
 import time
+import urllib.request
 
 import orjson
 from confluent_kafka import Consumer, TopicPartition
@@ -57,6 +58,13 @@ def _due(value: str | bytes) -> float:
     from datetime import datetime
 
     return datetime.fromisoformat(orjson.loads(value)["scheduled_for"]).timestamp()
+
+
+def metrics_page(url: str) -> str:
+    """What a service tells Prometheus."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        page: bytes = answer.read()
+    return page.decode()
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import time
-import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
 from confluent_kafka import Producer
 from psycopg2.extras import execute_values
 
+from benchmarks.reading import metrics_page
 from benchmarks.servers import BenchServers
 from shared.domain.health import Limits
 from shared.events.envelope import Event, encode, ended_id
@@ -122,9 +122,7 @@ def _recorded_per_second(connection: psycopg2.extensions.connection, results: in
 
 
 def _events_per_transaction(url: str) -> float:
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-        page = answer.read().decode()
-    found = re.findall(r"^commandcenter_record_batch_size_(sum|count) (\S+)$", page, re.MULTILINE)
+    found = re.findall(r"^commandcenter_record_batch_size_(sum|count) (\S+)$", metrics_page(url), re.MULTILINE)
     values = {name: float(value) for name, value in found}
     return values["sum"] / values["count"]
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,7 @@ import psutil
 
 from benchmarks.due_runs import DueRuns
 from benchmarks.plug_in import plug_in
+from benchmarks.reading import metrics_page
 from benchmarks.servers import BenchServers
 
 NAME = "worker_soak"
@@ -100,9 +99,8 @@ def _runs(process: psutil.Process, words: str) -> bool:
 
 
 def _scratch(worker: psutil.Process) -> Path:
-    """Its folder for temporary files; other workers on this machine have theirs."""
-    owners = Path(tempfile.gettempdir()).glob("commandcenter-worker-*/owner")
-    return next(owner.parent for owner in owners if f"/{worker.pid}/" in owner.read_text())
+    """Its folder for temporary files, by the lock that it holds in there."""
+    return next(Path(held.path).parent for held in worker.open_files() if Path(held.path).name == "owner")
 
 
 def _sample(worker: psutil.Process, scratch: Path) -> Sample:
@@ -120,10 +118,8 @@ def _sample(worker: psutil.Process, scratch: Path) -> Sample:
 
 def _ended(url: str) -> dict[str, float]:
     """Attempts that have ended, by task type."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
     counts = {"noop": 0.0, "forked": 0.0}
-    for task_type, count in _COUNT.findall(text):
+    for task_type, count in _COUNT.findall(metrics_page(url)):
         counts[task_type] += float(count)
     return counts
 
