@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from datetime import datetime, timedelta
 
+from services.dispatcher.floor import Floor
 from services.dispatcher.turns import Turns
 from shared import clock
 from shared.storage import dispatch
@@ -33,7 +34,8 @@ LOOK_BACK = timedelta(seconds=1)
 class Backlog:
     """`active` is set while more is due than the batches so far have held."""
 
-    def __init__(self) -> None:
+    def __init__(self, floor: Floor) -> None:
+        self.floor = floor
         self.active = threading.Event()
         self._lock = threading.Lock()
         self._turns = Turns()
@@ -42,17 +44,25 @@ class Backlog:
         self._look_at = self._walk_at = 0.0
         self._seen: datetime | None = None
 
+    def next_due(self, session: Session) -> tuple[datetime | None, datetime]:
+        """The earliest instant of dispatch, and the database's time; raises the floor to it."""
+        known = self.floor.known()
+        earliest, now = dispatch.next_due(session, known.at)
+        self.floor.looked(known, earliest)
+        return earliest, now
+
     def take(self, session: Session, now: datetime, most: int) -> list[DueTimer]:
         """Lock a batch of due timers in the open transaction: about `most`, the first batches of a herd fewer."""
         with self._lock:
             claimed = self._claimed
         batch = min(most, max(FIRST_BATCH, claimed // 2))
         shares = self._shares(session, now, batch) if claimed >= most else []
+        floor = self.floor.known().at
         if shares:
-            timers = dispatch.claim_by_turns(session, now, shares)
+            timers = dispatch.claim_by_turns(session, floor, now, shares)
             self._drop_dry(shares, timers)
         else:
-            timers = dispatch.claim(session, now, batch)
+            timers = dispatch.claim(session, floor, now, batch)
             if len(timers) < batch:
                 self.end()
                 return timers

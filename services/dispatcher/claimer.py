@@ -61,7 +61,7 @@ class Claimer:
 
     def next_due(self) -> tuple[datetime | None, datetime]:
         """The earliest instant of dispatch, and the database's time."""
-        return dispatch.next_due(self._session)
+        return self._backlog.next_due(self._session)
 
     def interrupted(self) -> None:
         """A transaction that was refused or could not end in time is tried again with less to do."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from services.dispatcher import traces
+from services.dispatcher.floor import Survey
 from services.dispatcher.giving_way import cancelled, given_up
 from services.dispatcher.leadership import LEASE, Leadership
 from services.dispatcher.letters import letters
@@ -65,6 +66,7 @@ class Rescue:
         committed: Callable[[], None],
         poll_seconds: float,
         patience_seconds: float,
+        survey: Survey,
     ) -> None:
         """`store` puts messages into the outbox of the open transaction; `committed` wakes the relay.
 
@@ -77,6 +79,7 @@ class Rescue:
         self._committed = committed
         self._poll_seconds = poll_seconds
         self._patience = patience_seconds
+        self._survey = survey
         self._judge_from = 0.0
         self._seen: tuple[datetime, float] | None = None
         """PostgreSQL's time at the last look, and ours (monotonic) just before."""
@@ -140,7 +143,7 @@ class Rescue:
         full |= self._follow_zones(epoch)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
         self._keep_partitions(now)
-        self._count_due()
+        self._survey.turn(self._session)
         full |= self._spaced("unended", epoch, self._unended, least=UNENDED_LEAST)
         if full:
             return 0.0
@@ -282,6 +285,7 @@ class Rescue:
             return False
         self._zones.turn(self._session, now)
         self._session.execute("COMMIT")
+        self._survey.hurry()  # what moved to an earlier instant lies below the floor
         if self._zones.done:
             self._zones, self._zones_for = ZoneRules(), epoch
             return False
@@ -306,13 +310,6 @@ class Rescue:
         self._partitions_for, self.partitions = today, None
         if made:
             log.info("Created %s partitions ahead", made, action="partitions.created")
-
-    def _count_due(self) -> None:
-        began = clock.monotonic()
-        if began >= self._not_before.get("count", 0.0):
-            SCHEDULES_DUE.set(dispatch.count_due(self._session))
-            ended = clock.monotonic()
-            self._not_before["count"] = ended + max(5 * LEAST_BETWEEN, COST_SHARE * (ended - began))
 
 
 def _open(job: HeldJob) -> OpenJob:

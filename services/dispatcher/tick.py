@@ -27,7 +27,7 @@ ASSIST_SECONDS = 5.0
 
 
 class Tick:
-    """Two threads. `wake` may be called from any."""
+    """Two threads. `wake` and `look_again` may be called from any."""
 
     def __init__(
         self,
@@ -64,6 +64,11 @@ class Tick:
 
     def wake(self) -> None:
         """Something may be due earlier than known."""
+        self._backlog.floor.forget()
+        self._woken.set()
+
+    def look_again(self) -> None:
+        """The floor was too high, and is not any more."""
         self._woken.set()
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from services.dispatcher import letters
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.claimer import Claimer
 from services.dispatcher.encoding import encode
+from services.dispatcher.floor import Floor, Survey
 from services.dispatcher.in_hand import InHand
 from services.dispatcher.leadership import Leadership
 from services.dispatcher.planning import Planner
@@ -57,7 +58,8 @@ class Dispatcher:
         )
         # A stopped leader's transaction must be over before a standby's take-over would be late.
         claiming = int(lease * 900)
-        backlog, planner = Backlog(), Planner()
+        floor = Floor()
+        backlog, planner = Backlog(floor), Planner()
         summary = Summary(traced=settings.otlp_endpoint is not None)
         first, second = (
             Claimer(
@@ -89,9 +91,11 @@ class Dispatcher:
             committed=in_hand.wake,
             poll_seconds=settings.dispatcher_poll_seconds,
             patience_seconds=settings.dispatcher_patience_seconds,
+            survey=Survey(floor, self.tick.look_again),
         )
         self.tick.on_held.append(self.rescue.woken)
         self.leadership.on_change(in_hand.poke)
+        self.leadership.on_change(floor.forget)
         self.listener = Listener(
             self._session("listen", 5_000), {DUE_CHANNEL: self.tick.wake, OUTBOX_CHANNEL: in_hand.wake}
         )

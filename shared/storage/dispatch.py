@@ -27,7 +27,7 @@ SELECT nextval('job_ids'), schedule_id, project_id, next_run_at, next_scheduled_
 FROM (
     SELECT schedule_id, project_id, next_run_at, next_scheduled_for, last_claimed_for
     FROM schedule_timers
-    WHERE next_run_at <= %(now)s
+    WHERE next_run_at >= %(floor)s AND next_run_at <= %(now)s
     ORDER BY next_run_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -42,7 +42,7 @@ FROM unnest(%(projects)s::bigint[], %(shares)s::integer[]) AS turn (project_id, 
 CROSS JOIN LATERAL (
     SELECT schedule_id, project_id, next_run_at, next_scheduled_for, last_claimed_for
     FROM schedule_timers AS t
-    WHERE (t.project_id, t.next_run_at) >= (turn.project_id, '-infinity')
+    WHERE (t.project_id, t.next_run_at) >= (turn.project_id, %(floor)s::timestamptz)
         AND (t.project_id, t.next_run_at) <= (turn.project_id, %(now)s) AND t.next_run_at <= %(now)s
     ORDER BY t.project_id, t.next_run_at
     LIMIT turn.share
@@ -118,15 +118,18 @@ ON CONFLICT DO NOTHING
 _STORE_OUTBOX = "INSERT INTO outbox (message_count, messages) VALUES (%(count)s, %(messages)s) RETURNING id"
 _NEXT_DUE = """
 SELECT next_run_at, clock_timestamp() FROM (SELECT 1) AS one
-LEFT JOIN LATERAL (SELECT next_run_at FROM schedule_timers WHERE next_run_at IS NOT NULL
+LEFT JOIN LATERAL (SELECT next_run_at FROM schedule_timers WHERE next_run_at >= %(floor)s::timestamptz
     ORDER BY next_run_at LIMIT 1) AS first ON true
 """
 # now(): clock_timestamp() is asked at each row, and so no bound of an index scan: it read the timers of all schedules.
 _COUNT_DUE = """
 SELECT count(*)
-FROM (SELECT 1 FROM schedule_timers WHERE next_run_at <= now()
+FROM (SELECT 1 FROM schedule_timers WHERE next_run_at >= %(floor)s::timestamptz AND next_run_at <= now()
     ORDER BY next_run_at LIMIT %(most)s::bigint) AS due
 """
+
+
+_FIRST = "-infinity"
 
 
 class DueTimer(NamedTuple):
@@ -220,15 +223,21 @@ def begin(session: Session, lease: str, holder: str, epoch: int) -> datetime | N
     return None
 
 
-def claim(session: Session, now: datetime, limit: int) -> list[DueTimer]:
-    """Lock up to `limit` due timers in due order, whoever's they are. Timers that someone is editing are passed by."""
-    rows = session.prepared(CLAIM, {"now": now, "limit": limit})
+def claim(session: Session, floor: datetime | None, now: datetime, limit: int) -> list[DueTimer]:
+    """Lock up to `limit` due timers in due order, whoever's they are. Timers that someone is editing are passed by.
+
+    `floor`, here and below: nothing waits for an earlier instant, so the look begins there; None: at the very first.
+    """
+    rows = session.prepared(CLAIM, {"floor": floor or _FIRST, "now": now, "limit": limit})
     return list(map(DueTimer._make, rows))
 
 
-def claim_by_turns(session: Session, now: datetime, turns: Sequence[tuple[int, int]]) -> list[DueTimer]:
+def claim_by_turns(
+    session: Session, floor: datetime | None, now: datetime, turns: Sequence[tuple[int, int]]
+) -> list[DueTimer]:
     """The same by projects: (project_id, at most so many) each, in due order within a project."""
-    values = {"now": now, "projects": array(p for p, _ in turns), "shares": array(s for _, s in turns)}
+    projects, shares = array(project for project, _ in turns), array(share for _, share in turns)
+    values = {"floor": floor or _FIRST, "now": now, "projects": projects, "shares": shares}
     return list(map(DueTimer._make, session.prepared(CLAIM_BY_TURNS, values)))
 
 
@@ -307,15 +316,15 @@ def store_messages(session: Session, count: int, messages: str) -> int:
     return int(session.prepared(_STORE_OUTBOX, {"count": count, "messages": messages})[0][0])
 
 
-def next_due(session: Session) -> tuple[datetime | None, datetime]:
+def next_due(session: Session, floor: datetime | None) -> tuple[datetime | None, datetime]:
     """The earliest stored instant of dispatch, and the database's time."""
-    row = session.prepared(_NEXT_DUE, {})[0]
+    row = session.prepared(_NEXT_DUE, {"floor": floor or _FIRST})[0]
     return row[0], row[1]
 
 
-def count_due(session: Session, most: int = 100_000) -> int:
+def count_due(session: Session, floor: datetime | None, most: int = 100_000) -> int:
     """How many timers are due, counted up to `most`."""
-    return int(session.prepared(_COUNT_DUE, {"most": most})[0][0])
+    return int(session.prepared(_COUNT_DUE, {"floor": floor or _FIRST, "most": most})[0][0])
 
 
 def _instants(values: Sequence[datetime | None]) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.dispatcher.backlog import FIRST_BATCH, Backlog
+from services.dispatcher.floor import Floor
 from shared.storage.dispatch import DueTimer
 from shared.storage.session import Session
 from tests.dispatching import Ledger
@@ -37,7 +38,7 @@ def _batch(session: Session, backlog: Backlog, most: int = MOST) -> list[DueTime
 @pytest.mark.parametrize("due", [FIRST_BATCH - 1, FIRST_BATCH, MOST, 10_000])
 def test_batches_begin_small_and_grow_and_take_all(ledger: Ledger, session: Session, due: int) -> None:
     _due(ledger, 1, due)
-    backlog = Backlog()
+    backlog = Backlog(Floor())
     sizes, active = [], []
     while timers := _batch(session, backlog):
         sizes.append(len(timers))
@@ -56,7 +57,7 @@ def test_what_one_full_batch_holds_goes_in_due_order_and_only_then_projects_take
 ) -> None:
     _due(ledger, 1, 3 * MOST, "1 minute")
     _due(ledger, 2, 50, "1 s")
-    backlog = Backlog()
+    backlog = Backlog(Floor())
     claimed = 0
     while claimed < MOST:
         timers = _batch(session, backlog)
@@ -69,5 +70,5 @@ def test_what_one_full_batch_holds_goes_in_due_order_and_only_then_projects_take
 
 def test_a_lane_whose_batches_were_halved_takes_no_more_than_it_may(ledger: Ledger, session: Session) -> None:
     _due(ledger, 1, 100)
-    backlog = Backlog()
+    backlog = Backlog(Floor())
     assert [len(_batch(session, backlog, most=30)) for _ in range(4)] == [30, 30, 30, 10]

@@ -60,7 +60,10 @@ def test_claims_walk_their_index(backlog: Ledger) -> None:
 
 def test_what_is_not_due_is_not_looked_at(backlog: Ledger) -> None:
     (scan,) = (node for node in _explain(backlog, dispatch._COUNT_DUE) if "Index Name" in node)
-    assert (scan["Index Name"], scan["Index Cond"]) == ("schedule_timers_due", "(next_run_at <= now())")
+    assert (scan["Index Name"], scan["Index Cond"]) == (
+        "schedule_timers_due",
+        "((next_run_at >= $1) AND (next_run_at <= now()))",
+    )
 
 
 def test_what_is_planned_once_is_planned_rightly_while_tables_are_empty(ledger: Ledger) -> None:

@@ -1,0 +1,104 @@
+"""The instant below which no timer waits, so that looks for due timers begin there.
+
+Why: an index keeps the entries of timers that have moved on until a vacuum may remove them. While a snapshot is open (a
+backup, a long report) it may remove none, and a look that begins at the earliest entry of all passes by every dispatch
+since that snapshot began: hundreds of thousands after a while, at each look.
+
+The floor is what a look has found: nothing visible lay below. Only those who move timers to an earlier instant can make
+that untrue, and they notify, which makes it forgotten (`forget`). Should a notification be lost, the survey finds it
+out: a look at everything, once a second, by a thread that nothing waits for. Timers that are locked count as visible.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from shared import clock
+from shared.storage import dispatch
+from shared.storage.session import Session
+from shared.telemetry.metrics import SCHEDULES_DUE
+
+STALE_SECONDS = 30.0
+"""Without a look at everything for so long nothing is known any more."""
+SURVEY_SECONDS = 1.0
+SURVEY_SHARE = 20
+SURVEY_MOST_SECONDS = 10.0
+"""A survey that costs much is made rarer, yet not rarer than this."""
+COUNT_SECONDS = 5.0
+COUNT_SHARE = 200
+"""The same of counting what is due, for which nobody waits."""
+
+
+class Known(NamedTuple):
+    """What was known before a look: its lower bound (None: all timers were looked at), and how often it changed."""
+
+    at: datetime | None
+    changes: int
+
+
+class Floor:
+    """For use by any thread; a lock guards each step, never a statement."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at: datetime | None = None
+        self._changes = 0
+        self._stale_at = 0.0
+
+    def known(self, *, whole: bool = False) -> Known:
+        """From where to look now; `whole`: from the very beginning all the same. To be asked before the look."""
+        with self._lock:
+            known = not whole and clock.monotonic() < self._stale_at
+            return Known(self._at if known else None, self._changes)
+
+    def forget(self) -> None:
+        """A timer may have moved to an earlier instant. What looks under way will have found does not count."""
+        with self._lock:
+            self._changes += 1
+            self._at = None
+
+    def looked(self, known: Known, earliest: datetime | None) -> bool:
+        """A look from `known` has found this as the earliest instant; returns whether it lies below the floor."""
+        with self._lock:
+            if known.changes != self._changes or earliest is None:
+                return False
+            whole = known.at is None
+            if whole:
+                self._stale_at = clock.monotonic() + STALE_SECONDS
+            below = whole and self._at is not None and earliest < self._at
+            if below:
+                self._changes += 1  # looks under way began too high
+            self._at = earliest
+            return below
+
+
+class Survey:
+    """Looks at all timers for the earliest. Used by one thread; `found` is called when one lay below the floor."""
+
+    def __init__(self, floor: Floor, found: Callable[[], None]) -> None:
+        self._floor = floor
+        self._found = found
+        self._not_before = self._count_not_before = 0.0
+
+    def hurry(self) -> None:
+        """Look at the next turn, however long ago the last one was."""
+        self._not_before = 0.0
+
+    def turn(self, session: Session) -> None:
+        """Look, when it is time; keeps the metric of what is due. Raises DatabaseUnavailable or StatementRefused."""
+        began = clock.monotonic()
+        if began < self._not_before:
+            return
+        known = self._floor.known(whole=True)
+        earliest, now = dispatch.next_due(session, None)
+        ended = clock.monotonic()
+        self._not_before = began + min(SURVEY_MOST_SECONDS, max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began)))
+        if self._floor.looked(known, earliest):
+            self._found()
+        if earliest is None or earliest > now:
+            SCHEDULES_DUE.set(0)
+        elif ended >= self._count_not_before:
+            SCHEDULES_DUE.set(dispatch.count_due(session, earliest))
+            counted = clock.monotonic()
+            self._count_not_before = counted + max(COUNT_SECONDS, COUNT_SHARE * (counted - ended))
