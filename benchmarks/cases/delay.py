@@ -42,9 +42,7 @@ def run(servers: BenchServers) -> dict[str, float]:
     ensure_topics(servers.kafka_bootstrap_servers, servers.topic_prefix, topics, partitions=6, replication=1)
     with standby(servers, ledger) as url:
         ledger.release_lease()
-        before = _acknowledged(url)
-        steady = _steady(servers, ledger)
-        shares = _shares(before, _acknowledged(url))
+        steady, shares = _steady(servers, ledger, url)
         manual = _manual(servers, ledger)
         ledger.forget_runs()
         begins = _herd_at(ledger, herd)
@@ -62,26 +60,30 @@ def run(servers: BenchServers) -> dict[str, float]:
     }
 
 
-def _steady(servers: BenchServers, ledger: Ledger) -> list[float]:
-    """Delays in seconds. The first second warms up and does not count."""
+def _steady(servers: BenchServers, ledger: Ledger, url: str) -> tuple[list[float], dict[str, float]]:
+    """Delays in seconds, and shares acknowledged in time. The first second warms up and does not count."""
     count = SECONDS * A_SECOND
     arrivals = Arrivals(servers, "analysis")
+    first = int(time.time()) + AHEAD
     ledger.run(
         "UPDATE schedule_timers AS t SET next_run_at = to_timestamp(%(first)s + i / %(rate)s::float)"
         " FROM (SELECT schedule_id, row_number() OVER (ORDER BY hashint8(schedule_id)) AS i FROM schedule_timers"
         " ORDER BY hashint8(schedule_id) LIMIT %(count)s) AS chosen WHERE t.schedule_id = chosen.schedule_id",
-        first=int(time.time()) + AHEAD,
+        first=first,
         rate=A_SECOND,
         count=count,
     )
     ledger.settle()
+    time.sleep(max(0.0, first + 1 - time.time()))
+    before = _acknowledged(url)
     deadline = time.monotonic() + SECONDS + AHEAD + 10
     while len(arrivals.seen) < count and time.monotonic() < deadline:
         time.sleep(0.1)
     arrivals.close()
     if len(arrivals.seen) != count:
         raise RuntimeError(f"{len(arrivals.seen)} of {count} due schedules arrived")
-    return [arrived - due for _, due, arrived in sorted(arrivals.seen, key=lambda seen: seen[1])[A_SECOND:]]
+    delays = [arrived - due for _, due, arrived in sorted(arrivals.seen, key=lambda seen: seen[1])[A_SECOND:]]
+    return delays, _shares(before, _acknowledged(url))
 
 
 def _acknowledged(url: str) -> dict[str, float]:
