@@ -5,8 +5,8 @@ backup, a long report) it may remove none, and a look that begins at the earlies
 since that snapshot began: hundreds of thousands after a while, at each look.
 
 The floor is what a look has found: nothing visible lay below. Only those who move timers to an earlier instant can make
-that untrue, and they notify, which makes it forgotten (`forget`). Should a notification be lost, the survey finds it
-out: a look at everything, once a second, by a thread that nothing waits for. Timers that are locked count as visible.
+that untrue, and they notify, which lowers it (`lower`) or makes it forgotten. Should a notification be lost, the survey
+finds it out: a look at everything, about once a second, by another thread than the tick's. Locked timers are visible.
 """
 
 import threading
@@ -16,12 +16,15 @@ from typing import NamedTuple
 
 from shared import clock
 from shared.storage import dispatch
+from shared.storage.database import DatabaseUnavailable
 from shared.storage.session import Session
-from shared.telemetry.metrics import SCHEDULES_DUE
+from shared.telemetry.logging import get_logger
+from shared.telemetry.metrics import FAULTS, SCHEDULES_DUE
 
-STALE_SECONDS = 30.0
-"""Without a look at everything for so long nothing is known any more."""
-SURVEY_SECONDS = 1.0
+log = get_logger(__name__)
+
+SURVEY_SECONDS = 0.9
+"""A little less than the rescue's turns are apart."""
 SURVEY_SHARE = 20
 SURVEY_MOST_SECONDS = 10.0
 """A survey that costs much is made rarer, yet not rarer than this."""
@@ -44,32 +47,42 @@ class Floor:
         self._lock = threading.Lock()
         self._at: datetime | None = None
         self._changes = 0
-        self._stale_at = 0.0
+        self._trusted = True
 
     def known(self, *, whole: bool = False) -> Known:
         """From where to look now; `whole`: from the very beginning all the same. To be asked before the look."""
         with self._lock:
-            known = not whole and clock.monotonic() < self._stale_at
-            return Known(self._at if known else None, self._changes)
+            return Known(self._at if self._trusted and not whole else None, self._changes)
+
+    def lower(self, to: datetime) -> None:
+        """A timer has moved to this instant. Looks under way may not have seen it, so they raise nothing."""
+        with self._lock:
+            self._changes += 1
+            if self._at is not None:
+                self._at = min(self._at, to)
 
     def forget(self) -> None:
-        """A timer may have moved to an earlier instant. What looks under way will have found does not count."""
+        """Timers may have moved to any instant."""
         with self._lock:
             self._changes += 1
             self._at = None
 
+    def trust(self, *, hears: bool) -> None:
+        """Whether notifications arrive; while they do not, every look begins at the very first."""
+        with self._lock:
+            self._trusted = hears
+
     def looked(self, known: Known, earliest: datetime | None) -> bool:
         """A look from `known` has found this as the earliest instant; returns whether it lies below the floor."""
         with self._lock:
-            if known.changes != self._changes or earliest is None:
+            if earliest is None:
                 return False
-            whole = known.at is None
-            if whole:
-                self._stale_at = clock.monotonic() + STALE_SECONDS
-            below = whole and self._at is not None and earliest < self._at
-            if below:
-                self._changes += 1  # looks under way began too high
-            self._at = earliest
+            below = known.at is None and self._at is not None and earliest < self._at
+            unchanged = known.changes == self._changes
+            if below or (known.at is None and unchanged):
+                self._changes += 1  # looks under way began elsewhere, and may not have seen what this one saw
+            if below or unchanged:
+                self._at = earliest
             return below
 
 
@@ -86,18 +99,27 @@ class Survey:
         self._not_before = 0.0
 
     def turn(self, session: Session) -> None:
-        """Look, when it is time; keeps the metric of what is due. Raises DatabaseUnavailable or StatementRefused."""
+        """Look, when it is time; keeps the metric of what is due. Raises StatementRefused."""
         began = clock.monotonic()
         if began < self._not_before:
             return
         known = self._floor.known(whole=True)
-        earliest, now = dispatch.next_due(session, None)
+        try:
+            earliest, now = dispatch.next_due(session, None)
+        except DatabaseUnavailable as error:
+            # It took too long: the floor stands on what is told, and the rescue's other work goes on. Or PostgreSQL is
+            # gone, which the next statement finds out.
+            self._not_before = clock.monotonic() + SURVEY_MOST_SECONDS
+            FAULTS.labels("dispatcher", "survey").inc()
+            log.warning("Timers were not surveyed, trying again later: %s", error, action="survey.interrupted")
+            return
         ended = clock.monotonic()
         self._not_before = began + min(SURVEY_MOST_SECONDS, max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began)))
         if self._floor.looked(known, earliest):
             self._found()
         if earliest is None or earliest > now:
             SCHEDULES_DUE.set(0)
+            self._count_not_before = 0.0  # what falls due next is counted at once
         elif ended >= self._count_not_before:
             SCHEDULES_DUE.set(dispatch.count_due(session, earliest))
             counted = clock.monotonic()

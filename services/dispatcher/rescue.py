@@ -141,9 +141,9 @@ class Rescue:
         if self._leases_count(now, began) and look.any_lost:
             full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
+        self._survey.turn(self._session)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
         self._keep_partitions(now)
-        self._survey.turn(self._session)
         full |= self._spaced("unended", epoch, self._unended, least=UNENDED_LEAST)
         if full:
             return 0.0

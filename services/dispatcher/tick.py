@@ -7,6 +7,7 @@ second lane claims beside the first: one lane's statements run while the other o
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 from services.dispatcher.backlog import Backlog
 from services.dispatcher.claimer import Claimer
@@ -27,7 +28,7 @@ ASSIST_SECONDS = 5.0
 
 
 class Tick:
-    """Two threads. `wake` and `look_again` may be called from any."""
+    """Two threads. `told` and `wake` may be called from any."""
 
     def __init__(
         self,
@@ -62,13 +63,18 @@ class Tick:
         for thread in self._threads:
             thread.start()
 
-    def wake(self) -> None:
-        """Something may be due earlier than known."""
-        self._backlog.floor.forget()
-        self._woken.set()
+    def told(self, payload: str) -> None:
+        """A notification (`outbox.DUE_CHANNEL`): a timer was moved to this instant, or, without one, to any."""
+        floor = self._backlog.floor
+        try:
+            floor.lower(datetime.fromisoformat(payload))
+        except (ValueError, TypeError):  # nothing, or nothing that can be compared with an instant
+            floor.forget()
+        floor.trust(hears=True)
+        self.wake()
 
-    def look_again(self) -> None:
-        """The floor was too high, and is not any more."""
+    def wake(self) -> None:
+        """Look again: something may be due earlier than known."""
         self._woken.set()
 
     def stop(self) -> None:

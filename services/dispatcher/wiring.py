@@ -58,7 +58,7 @@ class Dispatcher:
         )
         # A stopped leader's transaction must be over before a standby's take-over would be late.
         claiming = int(lease * 900)
-        floor = Floor()
+        floor = self._floor = Floor()
         backlog, planner = Backlog(floor), Planner()
         summary = Summary(traced=settings.otlp_endpoint is not None)
         first, second = (
@@ -91,13 +91,13 @@ class Dispatcher:
             committed=in_hand.wake,
             poll_seconds=settings.dispatcher_poll_seconds,
             patience_seconds=settings.dispatcher_patience_seconds,
-            survey=Survey(floor, self.tick.look_again),
+            survey=Survey(floor, self.tick.wake),
         )
         self.tick.on_held.append(self.rescue.woken)
         self.leadership.on_change(in_hand.poke)
         self.leadership.on_change(floor.forget)
         self.listener = Listener(
-            self._session("listen", 5_000), {DUE_CHANNEL: self.tick.wake, OUTBOX_CHANNEL: in_hand.wake}
+            self._session("listen", 5_000), {DUE_CHANNEL: self.tick.told, OUTBOX_CHANNEL: lambda _: in_hand.wake()}
         )
         self.probes = ProbeServer(
             settings.host,
@@ -120,7 +120,7 @@ class Dispatcher:
         for consumer, reason in ((letters.CONSUMER, "given_up"), ("relay", "refused")):
             metrics.DEAD_LETTERS.labels(consumer, reason)  # at zero from the start: an alert sees only what rises
         log.info("The dispatcher starts", action="process.started", port=self.probes.port, tz_database=tzdb_version())
-        listening = threading.Thread(target=self.listener.run, args=(_listening_lost,), name="listen", daemon=True)
+        listening = threading.Thread(target=self.listener.run, args=(self._listening_lost,), name="listen", daemon=True)
         # What was imported stays: the collector need not look at it on every pass while ticks run.
         gc.collect()
         gc.freeze()
@@ -146,6 +146,10 @@ class Dispatcher:
             "The %s thread crashed: %s", name, crash.exc_value, exc_info=crash.exc_value, action="process.crashed"
         )
         self.process.fail()
+
+    def _listening_lost(self, sentence: str) -> None:
+        log.warning("Notifications are interrupted, looking every second instead: %s", sentence, action="listen.lost")
+        self._floor.trust(hears=False)
 
     def _session(
         self, part: str, timeout_ms: int, *, idle: int | None = None, synchronous_commit: str = "on"
@@ -181,10 +185,6 @@ class Dispatcher:
 def _store(session: Session, messages: Sequence[Message]) -> None:
     stored = encode(messages)
     dispatch.store_messages(session, len(stored.messages), stored.text)
-
-
-def _listening_lost(sentence: str) -> None:
-    log.warning("Notifications are interrupted, looking every second instead: %s", sentence, action="listen.lost")
 
 
 def run(settings: Settings) -> int:

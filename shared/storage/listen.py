@@ -1,6 +1,6 @@
 """Waits for NOTIFY: wakes the tick and the relay when an api instance has stored something.
 
-A lost notification costs at most the loops' own longest sleep; nothing depends on it.
+Nothing depends on it: what a lost notification told of is found by the loops' own looks.
 """
 
 import os
@@ -14,7 +14,8 @@ from shared.storage.session import Session, StatementRefused
 class Listener:
     """Listens on a connection of its own. `close` may be called from another thread."""
 
-    def __init__(self, session: Session, on_notify: Mapping[str, Callable[[], None]]) -> None:
+    def __init__(self, session: Session, on_notify: Mapping[str, Callable[[str], None]]) -> None:
+        """`on_notify`: by channel, takes the payload; "" also for whatever may have been missed."""
         self._session = session
         self._on_notify = dict(on_notify)
         self._closing, self._close = os.pipe()
@@ -30,8 +31,8 @@ class Listener:
             try:
                 for channel in self._on_notify:
                     self._session.execute(f"LISTEN {channel}")
-                for wake in self._on_notify.values():
-                    wake()
+                for tell in self._on_notify.values():
+                    tell("")
                 interrupted = False
                 self._wait()
             except (DatabaseUnavailable, StatementRefused, OSError) as error:
@@ -52,7 +53,7 @@ class Listener:
             ready, _, _ = select.select([self._session.fileno(), self._closing], [], [], 60)
             if self._closing in ready:
                 return
-            for channel in self._session.notifications():
-                wake = self._on_notify.get(channel)
-                if wake is not None:
-                    wake()
+            for channel, payload in self._session.notifications():
+                tell = self._on_notify.get(channel)
+                if tell is not None:
+                    tell(payload)

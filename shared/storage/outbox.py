@@ -14,13 +14,14 @@ from sqlalchemy import Connection, text
 from shared.events.envelope import Message
 
 OUTBOX_CHANNEL = "commandcenter_outbox"
-"""NOTIFY channel that wakes the relay; DUE_CHANNEL wakes the tick."""
+"""NOTIFY channel that wakes the relay; without payload."""
 DUE_CHANNEL = "commandcenter_due"
+"""Wakes the tick. Payload: the instant that a timer was moved to (`told`), or nothing: it may be any."""
 MOST_A_ROW = 1_000
 
 _ADD = text("INSERT INTO outbox (message_count, messages) VALUES (:count, :messages)")
 _NOW = text("SELECT clock_timestamp()")
-_NOTIFY = text("SELECT pg_notify(:channel, '')")
+_NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 
 def add(connection: Connection, messages: Sequence[Message]) -> None:
@@ -69,6 +70,11 @@ def now(connection: Connection) -> datetime:
     return found
 
 
-def notify(connection: Connection, channel: str) -> None:
+def told(moved_to: datetime) -> str:
+    """The payload for DUE_CHANNEL: where the earliest timer that a transaction moves or stores goes."""
+    return moved_to.isoformat()
+
+
+def notify(connection: Connection, channel: str, payload: str = "") -> None:
     """Wake the listener when this transaction commits. At most once a transaction: NOTIFY locks globally at commit."""
-    connection.execute(_NOTIFY, {"channel": channel})
+    connection.execute(_NOTIFY, {"channel": channel, "payload": payload})

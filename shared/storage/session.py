@@ -115,16 +115,16 @@ class Session:
             raise self._translate(error) from error
         return connection.fileno()
 
-    def notifications(self) -> set[str]:
-        """The channels that were notified since the last call."""
+    def notifications(self) -> set[tuple[str, str]]:
+        """What was notified since the last call: channel and payload."""
         try:
             connection = self._connection or self._open()
             connection.poll()
         except psycopg2.Error as error:
             raise self._translate(error) from error
-        channels = {notification.channel for notification in connection.notifies}
+        told = {(notification.channel, notification.payload) for notification in connection.notifies}
         connection.notifies.clear()
-        return channels
+        return told
 
     @property
     def connected(self) -> bool:

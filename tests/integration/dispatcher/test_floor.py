@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
 import pytest
 
 from deploy.local.postgres import libpq_url
-from shared.storage import dispatch
+from shared.storage import dispatch, outbox
 from tests.dispatching import Dispatchers, Ledger
 from tests.waiting import eventually
 
@@ -54,3 +55,27 @@ def test_a_timer_below_the_floor_that_nobody_told_of_is_found(ledger: Ledger, di
     eventually(lambda: ledger.jobs(forgotten), 5)
     count = len(ledger.on_time(busy))
     eventually(lambda: len(ledger.on_time(busy)) > count, 5)
+
+
+@pytest.mark.parametrize("told", ["the instant", "nothing", "nonsense"])
+def test_a_timer_below_the_floor_that_was_told_of_is_looked_for_at_once(
+    ledger: Ledger, dispatchers: Dispatchers, told: str
+) -> None:
+    busy = ledger.schedule(frequency="interval", interval_seconds=1, overlap_policy="allow")
+    moved = ledger.schedule(cron_expression="0 0 1 1 *", due="now() + interval '1 day'")
+    dispatcher = dispatchers.start(COMMANDCENTER_DISPATCHER_POLL_SECONDS="30")  # no survey meanwhile
+    eventually(lambda: "leads now" in dispatcher.log)
+    ledger.wake()
+    eventually(lambda: len(ledger.on_time(busy)) >= 3, 15)
+    at = datetime.now(UTC) - timedelta(seconds=30)
+    ledger.run(
+        "WITH moved AS (UPDATE schedule_timers SET next_run_at = %(at)s WHERE schedule_id = %(id)s)"
+        " SELECT pg_notify(%(channel)s, %(payload)s)",
+        {
+            "at": at,
+            "id": moved,
+            "channel": outbox.DUE_CHANNEL,
+            "payload": {"the instant": outbox.told(at), "nothing": ""}.get(told, told),
+        },
+    )
+    eventually(lambda: ledger.jobs(moved), 3)

@@ -22,7 +22,7 @@ class Timers(RuleBasedStateMachine):
         self.floor = Floor()
         self.timers = dict.fromkeys(range(4), 50)
         self.under_way: list[tuple[Known, datetime | None]] = []
-        self.untold = 0
+        self.untold: list[int] = []
 
     @rule(number=st.integers(0, 3), by=st.integers(1, 20))
     def dispatch(self, number: int, by: int) -> None:
@@ -33,14 +33,17 @@ class Timers(RuleBasedStateMachine):
     def edit(self, number: int, to: int) -> None:
         """An api instance moves a timer anywhere, or stores a new one."""
         self.timers[number] = to
-        self.untold += 1
+        self.untold.append(to)
 
     @precondition(lambda self: self.untold)
-    @rule()
-    def notification(self) -> None:
-        """It has heard of one change, or of several."""
-        self.untold = 0
-        self.floor.forget()
+    @rule(lost=st.booleans())
+    def notification(self, *, lost: bool) -> None:
+        """It hears of the next change; or its connection was cut, and all it knows is that there may have been some."""
+        if lost:
+            self.untold.clear()
+            self.floor.forget()
+        else:
+            self.floor.lower(AT[self.untold.pop(0)])
 
     @rule(whole=st.booleans())
     def begin_look(self, *, whole: bool) -> None:
@@ -82,6 +85,34 @@ def test_a_look_at_everything_finds_what_nobody_told_of() -> None:
     assert not floor.looked(high, AT[60])
     assert floor.known().at == AT[10]
     assert not floor.looked(floor.known(whole=True), AT[10]), "known already"
+
+
+def test_a_look_at_everything_lowers_it_even_if_it_changed_meanwhile() -> None:
+    floor = Floor()
+    floor.looked(floor.known(), AT[50])
+    survey = floor.known(whole=True)
+    floor.lower(AT[40])
+    assert floor.looked(survey, AT[10])
+    assert floor.known().at == AT[10]
+
+
+def test_of_two_looks_at_everything_at_once_the_second_does_not_raise_it() -> None:
+    floor = Floor()
+    first, second = floor.known(), floor.known(whole=True)
+    floor.looked(second, AT[10])
+    floor.looked(first, AT[50])
+    assert floor.known().at == AT[10]
+
+
+def test_while_nothing_is_heard_every_look_begins_at_the_very_first() -> None:
+    floor = Floor()
+    floor.looked(floor.known(), AT[50])
+    floor.trust(hears=False)
+    floor.forget()
+    floor.looked(floor.known(), AT[50])
+    assert floor.known().at is None
+    floor.trust(hears=True)
+    assert floor.known().at == AT[50]
 
 
 def test_nothing_found_says_nothing() -> None:
