@@ -92,7 +92,9 @@ def test_a_look_at_everything_lowers_it_even_if_it_changed_meanwhile() -> None:
     floor.looked(floor.known(), AT[50])
     survey = floor.known(whole=True)
     floor.lower(AT[40])
+    high = floor.known()
     assert floor.looked(survey, AT[10])
+    floor.looked(high, AT[45])
     assert floor.known().at == AT[10]
 
 
