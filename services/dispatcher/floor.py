@@ -99,7 +99,10 @@ class Survey:
         self._not_before = 0.0
 
     def turn(self, session: Session) -> None:
-        """Look, when it is time; keeps the metric of what is due. Raises StatementRefused."""
+        """Look, when it is time; keeps the metric of what is due.
+
+        Raises StatementRefused, or DatabaseUnavailable while it counts.
+        """
         began = clock.monotonic()
         if began < self._not_before:
             return

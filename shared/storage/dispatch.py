@@ -121,15 +121,14 @@ SELECT next_run_at, clock_timestamp() FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (SELECT next_run_at FROM schedule_timers WHERE next_run_at >= %(floor)s::timestamptz
     ORDER BY next_run_at LIMIT 1) AS first ON true
 """
+_FIRST = "-infinity"
+"""The floor of a look at all timers."""
 # now(): clock_timestamp() is asked at each row, and so no bound of an index scan: it read the timers of all schedules.
 _COUNT_DUE = """
 SELECT count(*)
 FROM (SELECT 1 FROM schedule_timers WHERE next_run_at >= %(floor)s::timestamptz AND next_run_at <= now()
     ORDER BY next_run_at LIMIT %(most)s::bigint) AS due
 """
-
-
-_FIRST = "-infinity"
 
 
 class DueTimer(NamedTuple):

@@ -16,7 +16,7 @@ from shared.events.envelope import Message
 OUTBOX_CHANNEL = "commandcenter_outbox"
 """NOTIFY channel that wakes the relay; without payload."""
 DUE_CHANNEL = "commandcenter_due"
-"""Wakes the tick. Payload: the instant that a timer was moved to (`told`), or nothing: it may be any."""
+"""Wakes the tick. Payload: the instant that a timer was moved to (`moved`), or nothing: it may be any."""
 MOST_A_ROW = 1_000
 
 _ADD = text("INSERT INTO outbox (message_count, messages) VALUES (:count, :messages)")
@@ -70,9 +70,9 @@ def now(connection: Connection) -> datetime:
     return found
 
 
-def told(moved_to: datetime) -> str:
+def moved(to: datetime) -> str:
     """The payload for DUE_CHANNEL: where the earliest timer that a transaction moves or stores goes."""
-    return moved_to.isoformat()
+    return to.isoformat()
 
 
 def notify(connection: Connection, channel: str, payload: str = "") -> None:

@@ -209,7 +209,7 @@ def insert(connection: Connection, new: StoredSchedule, conflict_key: str, messa
     """
     told = {outbox.OUTBOX_CHANNEL: ""}
     if new.timer.next_run_at is not None:
-        told[outbox.DUE_CHANNEL] = outbox.told(new.timer.next_run_at)
+        told[outbox.DUE_CHANNEL] = outbox.moved(new.timer.next_run_at)
     connection.execute(
         _INSERT,
         {

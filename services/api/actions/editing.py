@@ -131,7 +131,7 @@ def _store(connection: Connection, stored: StoredSchedule, after: Definition, ca
     )
     publish(connection, event)
     if timer.next_run_at is not None and timer != stored.timer:
-        outbox.notify(connection, outbox.DUE_CHANNEL, outbox.told(timer.next_run_at))
+        outbox.notify(connection, outbox.DUE_CHANNEL, outbox.moved(timer.next_run_at))
     word = kind.TYPE.split(".")[2]
     return Answer(
         200,

@@ -17,6 +17,8 @@ from tests.waiting import eventually
 STORED = 30_000
 NEXT_DUE = dispatch._NEXT_DUE.replace("%(floor)s", "$1")
 CLAIM = dispatch.CLAIM.replace("%(floor)s", "$1").replace("%(now)s", "$2").replace("%(limit)s", "$3")
+BY_TURNS = dispatch.CLAIM_BY_TURNS.replace("%(floor)s", "$1").replace("%(now)s", "$2")
+BY_TURNS = BY_TURNS.replace("%(projects)s", "$3").replace("%(shares)s", "$4")
 
 
 def _pages(ledger: Ledger, statement: str, *values: str) -> int:
@@ -28,7 +30,11 @@ def _pages(ledger: Ledger, statement: str, *values: str) -> int:
     return int(top["Shared Hit Blocks"]) + int(top["Shared Read Blocks"])
 
 
-@pytest.mark.parametrize(("statement", "more"), [(NEXT_DUE, ()), (CLAIM, ("now()", "500"))], ids=["look", "claim"])
+@pytest.mark.parametrize(
+    ("statement", "more"),
+    [(NEXT_DUE, ()), (CLAIM, ("now()", "500")), (BY_TURNS, ("now()", "'{1}'", "'{500}'"))],
+    ids=["look", "claim", "claim by turns"],
+)
 def test_a_look_passes_by_no_timer_that_has_moved_on_beside_a_long_snapshot(
     ledger: Ledger, database_url: str, statement: str, more: tuple[str, ...]
 ) -> None:
@@ -75,7 +81,7 @@ def test_a_timer_below_the_floor_that_was_told_of_is_looked_for_at_once(
             "at": at,
             "id": moved,
             "channel": outbox.DUE_CHANNEL,
-            "payload": {"the instant": outbox.told(at), "nothing": ""}.get(told, told),
+            "payload": {"the instant": outbox.moved(at), "nothing": ""}.get(told, told),
         },
     )
     eventually(lambda: ledger.jobs(moved), 3)
