@@ -46,9 +46,9 @@ class Backlog:
 
     def next_due(self, session: Session) -> tuple[datetime | None, datetime]:
         """The earliest instant of dispatch, and the database's time; raises the floor to it."""
-        known = self.floor.known()
-        earliest, now = dispatch.next_due(session, known.at)
-        self.floor.looked(known, earliest)
+        look = self.floor.look()
+        earliest, now = dispatch.next_due(session, look.at)
+        self.floor.looked(look, earliest)
         return earliest, now
 
     def take(self, session: Session, now: datetime, most: int) -> list[DueTimer]:
@@ -57,7 +57,7 @@ class Backlog:
             claimed = self._claimed
         batch = min(most, max(FIRST_BATCH, claimed // 2))
         shares = self._shares(session, now, batch) if claimed >= most else []
-        floor = self.floor.known().at
+        floor = self.floor.at()
         if shares:
             timers = dispatch.claim_by_turns(session, floor, now, shares)
             self._drop_dry(shares, timers)

@@ -12,7 +12,7 @@ finds it out: a look at everything, about once a second, by another thread than 
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from weakref import WeakSet
 
 from shared import clock
 from shared.storage import dispatch
@@ -33,70 +33,93 @@ COUNT_SHARE = 200
 """The same of counting what is due, for which nobody waits."""
 
 
-class Known(NamedTuple):
-    """What was known before a look: its lower bound (None: all timers were looked at), and how often it changed."""
+class Look:
+    """A look under way: its lower bound (None: all timers are looked at), and what it may not have seen."""
 
-    at: datetime | None
-    changes: int
+    def __init__(self, at: datetime | None) -> None:
+        self.at = at
+        self.told: datetime | None = None
+        """The earliest instant to which a timer is known to have moved since the look began."""
+        self.void = False
+        """Whether timers may have moved to any instant since, or the bound turned out to be wrong."""
 
 
 class Floor:
-    """For use by any thread; a lock guards each step, never a statement."""
+    """For use by any thread; a lock guards each step, never a statement. Trusted once notifications arrive."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._at: datetime | None = None
-        self._changes = 0
-        self._trusted = True
+        self._trusted = False
+        self._under_way: WeakSet[Look] = WeakSet()
+        """Weak: a look that fails never comes back."""
 
-    def known(self, *, whole: bool = False) -> Known:
-        """From where to look now; `whole`: from the very beginning all the same. To be asked before the look."""
+    def at(self) -> datetime | None:
+        """Nothing waits for an earlier instant; None: nothing is known."""
         with self._lock:
-            return Known(self._at if self._trusted and not whole else None, self._changes)
+            return self._at if self._trusted else None
+
+    def look(self, *, whole: bool = False) -> Look:
+        """From where to look now; `whole`: from the very beginning all the same. To be asked before the statement."""
+        with self._lock:
+            look = Look(self._at if self._trusted and not whole else None)
+            self._under_way.add(look)
+            return look
 
     def lower(self, to: datetime) -> None:
-        """A timer has moved to this instant. Looks under way may not have seen it, so they raise nothing."""
+        """A timer has moved to this instant. Looks under way may not have seen it, and raise the floor no further."""
         with self._lock:
-            self._changes += 1
             if self._at is not None:
                 self._at = min(self._at, to)
+            for look in self._under_way:
+                look.told = to if look.told is None else min(look.told, to)
 
     def forget(self) -> None:
         """Timers may have moved to any instant."""
         with self._lock:
-            self._changes += 1
             self._at = None
+            self._void_under_way()
 
     def trust(self, *, hears: bool) -> None:
         """Whether notifications arrive; while they do not, every look begins at the very first."""
         with self._lock:
             self._trusted = hears
 
-    def looked(self, known: Known, earliest: datetime | None) -> bool:
-        """A look from `known` has found this as the earliest instant; returns whether it lies below the floor."""
+    def looked(self, look: Look, earliest: datetime | None) -> bool:
+        """The look has found this as the earliest instant; returns whether it lies below the floor."""
         with self._lock:
+            self._under_way.discard(look)
             if earliest is None:
                 return False
-            below = known.at is None and self._at is not None and earliest < self._at
-            unchanged = known.changes == self._changes
-            if below or (known.at is None and unchanged):
-                self._changes += 1  # looks under way began elsewhere, and may not have seen what this one saw
-            if below or unchanged:
+            if look.at is None and self._at is not None and earliest < self._at:
                 self._at = earliest
-            return below
+                self._void_under_way()  # they began above it
+                return True
+            if look.void:
+                return False
+            if look.at is None:
+                self._void_under_way()  # they may not have seen what this one saw
+            bound = earliest if look.told is None else min(earliest, look.told)
+            self._at = bound if self._at is None else max(self._at, bound)
+            return False
+
+    def _void_under_way(self) -> None:
+        for look in self._under_way:
+            look.void = True
 
 
 class Survey:
-    """Looks at all timers for the earliest. Used by one thread; `found` is called when one lay below the floor."""
+    """Looks at all timers for the earliest. Used by one thread; `found` is called when one lies below the floor."""
 
     def __init__(self, floor: Floor, found: Callable[[], None]) -> None:
         self._floor = floor
         self._found = found
         self._not_before = self._count_not_before = 0.0
 
-    def hurry(self) -> None:
-        """Look at the next turn, however long ago the last one was."""
-        self._not_before = 0.0
+    def moved(self) -> None:
+        """This process has moved timers, to any instant."""
+        self._floor.forget()
+        self._found()
 
     def turn(self, session: Session) -> None:
         """Look, when it is time; keeps the metric of what is due.
@@ -106,7 +129,7 @@ class Survey:
         began = clock.monotonic()
         if began < self._not_before:
             return
-        known = self._floor.known(whole=True)
+        look = self._floor.look(whole=True)
         try:
             earliest, now = dispatch.next_due(session, None)
         except DatabaseUnavailable as error:
@@ -118,7 +141,7 @@ class Survey:
             return
         ended = clock.monotonic()
         self._not_before = began + min(SURVEY_MOST_SECONDS, max(SURVEY_SECONDS, SURVEY_SHARE * (ended - began)))
-        if self._floor.looked(known, earliest):
+        if self._floor.looked(look, earliest):
             self._found()
         if earliest is None or earliest > now:
             SCHEDULES_DUE.set(0)

@@ -132,6 +132,7 @@ class Rescue:
         """Look after everything once; returns the seconds until the next look."""
         began = clock.monotonic()
         look = rescue.look(self._session)
+        self._survey.turn(self._session)  # first: the tick relies on it whatever becomes of the work below
         now, due = look.now, look.next_retry_at
         full = due is not None and due <= now and self._each(epoch, self._retries)
         if due is not None:
@@ -141,7 +142,6 @@ class Rescue:
         if self._leases_count(now, began) and look.any_lost:
             full |= self._spaced("lost", epoch, self._lost)
         full |= self._follow_zones(epoch)
-        self._survey.turn(self._session)
         full |= self._spaced("never_started", epoch, self._never_started, least=NEVER_STARTED_LEAST)
         self._keep_partitions(now)
         full |= self._spaced("unended", epoch, self._unended, least=UNENDED_LEAST)
@@ -285,7 +285,7 @@ class Rescue:
             return False
         self._zones.turn(self._session, now)
         self._session.execute("COMMIT")
-        self._survey.hurry()  # what moved to an earlier instant lies below the floor
+        self._survey.moved()
         if self._zones.done:
             self._zones, self._zones_for = ZoneRules(), epoch
             return False

@@ -25,7 +25,7 @@ from shared.kafka.topics import ensure_topics
 from shared.process import Process
 from shared.storage import dispatch
 from shared.storage.listen import Listener
-from shared.storage.outbox import DUE_CHANNEL, OUTBOX_CHANNEL
+from shared.storage.outbox import DUE_CHANNEL, LOST_CHANNEL, OUTBOX_CHANNEL
 from shared.storage.session import Session
 from shared.telemetry import logging, metrics, tracing
 from shared.telemetry.probes import ProbeServer
@@ -97,7 +97,12 @@ class Dispatcher:
         self.leadership.on_change(in_hand.poke)
         self.leadership.on_change(floor.forget)
         self.listener = Listener(
-            self._session("listen", 5_000), {DUE_CHANNEL: self.tick.told, OUTBOX_CHANNEL: lambda _: in_hand.wake()}
+            self._session("listen", 5_000),
+            {
+                DUE_CHANNEL: self.tick.told,
+                OUTBOX_CHANNEL: lambda _: in_hand.wake(),
+                LOST_CHANNEL: lambda _: self.rescue.woken.set(),
+            },
         )
         self.probes = ProbeServer(
             settings.host,

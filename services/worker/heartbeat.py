@@ -60,7 +60,7 @@ class Heartbeat:
             others = [Incarnation.parse(worker) for worker in claims.holders(connection, self._me.instance)]
             dead = [str(other) for other in others if other and other != self._me and other.is_surely_dead()]
             if dead and (count := claims.expire(connection, dead)):
-                outbox.notify(connection, outbox.DUE_CHANNEL)
+                outbox.notify(connection, outbox.LOST_CHANNEL)
                 log.warning(
                     f"{count} attempts were open when this worker died; they are given to the rescue",
                     action="worker.took_over",

@@ -17,6 +17,8 @@ OUTBOX_CHANNEL = "commandcenter_outbox"
 """NOTIFY channel that wakes the relay; without payload."""
 DUE_CHANNEL = "commandcenter_due"
 """Wakes the tick. Payload: the instant that a timer was moved to (`moved`), or nothing: it may be any."""
+LOST_CHANNEL = "commandcenter_lost"
+"""Wakes the rescue: a worker has found leases of its dead predecessor and ended them. Without payload."""
 MOST_A_ROW = 1_000
 
 _ADD = text("INSERT INTO outbox (message_count, messages) VALUES (:count, :messages)")

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from shared.domain.recurrence import tzdb_version
 from shared.events.types import RunDue
+from shared.storage import outbox
 from tests.dispatching import Dispatchers, Ledger
 from tests.topics import Seen
 from tests.waiting import eventually
@@ -182,6 +183,23 @@ def test_leases_are_judged_only_after_workers_could_renew_them(ledger: Ledger, d
     assert not _results(dispatchers, job)
     ledger.run("UPDATE run_claims SET lease_until = now()")
     assert eventually(lambda: _results(dispatchers, job), 5, "who does not renew is lost all the same")
+
+
+def test_a_worker_that_ended_the_leases_of_its_dead_predecessor_wakes_the_rescue(
+    ledger: Ledger, dispatchers: Dispatchers
+) -> None:
+    _, job = _job(ledger, "running")
+    ledger.run(CLAIM, {"id": job})
+    ledger.run("UPDATE run_claims SET lease_until = now() + interval '60 s'")
+    dispatcher = dispatchers.start(
+        COMMANDCENTER_DISPATCHER_POLL_SECONDS="30", COMMANDCENTER_DISPATCHER_PATIENCE_SECONDS="1"
+    )
+    eventually(lambda: "This dispatcher leads now" in dispatcher.log, 20)
+    eventually(lambda: ledger.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'") == 1)
+    time.sleep(2)
+    ledger.run("UPDATE run_claims SET lease_until = now()")
+    ledger.run(f"NOTIFY {outbox.LOST_CHANNEL}")
+    assert eventually(lambda: _results(dispatchers, job), 5)
 
 
 def test_partitions_are_kept_ahead(dispatchers: Dispatchers, owner_url: str) -> None:
