@@ -22,7 +22,9 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.slow
 
 SCHEDULES = 24
-SECONDS = 40
+ENOUGH = 2_000
+"""Changes in all, however long a slow machine takes for them; `MOST_SECONDS` is for an api that hangs."""
+MOST_SECONDS = 300
 SECOND = timedelta(seconds=1)
 
 
@@ -64,7 +66,7 @@ def test_every_occurrence_is_a_job_or_a_skip(ledger: Ledger, dispatchers: Dispat
         assert status == 204
     eventually(ledger.outbox_empty, 60)
     assert ledger.deadlocks() == 0
-    assert len(changes) > 1000, "the machine is too slow for this test to say anything"
+    assert len(changes) >= ENOUGH
     events = dispatchers.events("schedules")
     assert len(deleted) > 100
     for schedule in (*remaining, *deleted):
@@ -92,9 +94,9 @@ def _disturb(
 ) -> None:
     """Change schedules around full seconds, where all of them fall due; a fresh one takes a deleted one's place."""
     chance = random.Random(schedules[0])
-    ends = time.monotonic() + SECONDS
+    ends = time.monotonic() + MOST_SECONDS
     number = 0
-    while time.monotonic() < ends:
+    while len(changes) < ENOUGH and time.monotonic() < ends:
         to_second = 1 - time.time() % 1
         if to_second > 0.15:
             time.sleep(to_second - 0.15)
