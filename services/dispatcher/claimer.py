@@ -30,6 +30,10 @@ log = get_logger(__name__)
 
 SMALLEST_BATCH = 1
 """However large its parameters are, a single schedule is claimed in time."""
+BATCH_SECONDS = 0.25
+"""A batch that takes longer is made smaller: what other projects have due meanwhile waits for its end."""
+LEAST_FOR_TIME = 250
+"""Not below this: what every batch costs, however few it holds, would be most of it."""
 
 
 class Claimer:
@@ -96,11 +100,11 @@ class Claimer:
             self._careful = True
             return len(timers)
         self._careful = False
-        TICK_DURATION.observe(clock.monotonic() - began)
+        took = clock.monotonic() - began
+        TICK_DURATION.observe(took)
         CLAIM_BATCH.observe(len(timers))
         self._say(plan, [row for _, row in rows], now)
-        if self.batch < self._largest:
-            self.batch = min(self._largest, self.batch + self.batch // 4 + 1)
+        self.batch = resized(self.batch, took, self._largest)
         return len(timers)
 
     def _store(self, now: datetime, timers: list[DueTimer]) -> tuple[Plan, list[tuple[int, Stored]]]:
@@ -192,3 +196,12 @@ class Claimer:
         if plan.held or plan.cancels:
             self.gave_way = True
         self._summary.add(len(plan.due), len(plan.skips), len(plan.refused))
+
+
+def resized(batch: int, took: float, largest: int) -> int:
+    """How many the next batch may hold, after one that took so many seconds."""
+    if took > BATCH_SECONDS:
+        return max(min(batch, LEAST_FOR_TIME), int(batch * max(0.5, BATCH_SECONDS / took)))
+    if took < 0.8 * BATCH_SECONDS:
+        return min(largest, batch + batch // 4 + 1)
+    return batch
