@@ -196,10 +196,13 @@ def test_a_worker_that_ended_the_leases_of_its_dead_predecessor_wakes_the_rescue
     )
     eventually(lambda: "This dispatcher leads now" in dispatcher.log, 20)
     eventually(lambda: ledger.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'") == 1)
-    time.sleep(2)
     ledger.run("UPDATE run_claims SET lease_until = now()")
-    ledger.run(f"NOTIFY {outbox.LOST_CHANNEL}")
-    assert eventually(lambda: _results(dispatchers, job), 5)
+
+    def told() -> list[Seen]:
+        ledger.run(f"NOTIFY {outbox.LOST_CHANNEL}")  # again and again: within its patience the rescue judges no lease
+        return _results(dispatchers, job)
+
+    assert eventually(told, 10, "its own next look is half a minute away")
 
 
 def test_partitions_are_kept_ahead(dispatchers: Dispatchers, owner_url: str) -> None:
