@@ -31,9 +31,9 @@ log = get_logger(__name__)
 SMALLEST_BATCH = 1
 """However large its parameters are, a single schedule is claimed in time."""
 BATCH_SECONDS = 0.25
-"""A batch that takes longer is made smaller: what other projects have due meanwhile waits for its end."""
-LEAST_FOR_TIME = 250
-"""Not below this: what every batch costs, however few it holds, would be most of it."""
+"""A batch that takes longer to its COMMIT is made smaller: what other projects have due meanwhile waits for its end."""
+LEAST_FOR_TIME = 500
+"""Not below this: far from PostgreSQL the round trips take the time, and smaller batches would only be slower."""
 
 
 class Claimer:
@@ -90,6 +90,8 @@ class Claimer:
         timers.sort(key=attrgetter("schedule_id"))
         try:
             plan, rows = self._store(now, timers) if not self._careful else self._store_carefully(now, timers)
+            # A disk that stalls holds up a COMMIT whatever the batch's size: that must not make batches smaller.
+            worked = clock.monotonic() - began
             self._commit(rows)
         except StatementRefused as error:
             self._session.rollback()
@@ -100,11 +102,10 @@ class Claimer:
             self._careful = True
             return len(timers)
         self._careful = False
-        took = clock.monotonic() - began
-        TICK_DURATION.observe(took)
+        TICK_DURATION.observe(clock.monotonic() - began)
         CLAIM_BATCH.observe(len(timers))
         self._say(plan, [row for _, row in rows], now)
-        self.batch = resized(self.batch, took, self._largest)
+        self.batch = resized(self.batch, worked, self._largest)
         return len(timers)
 
     def _store(self, now: datetime, timers: list[DueTimer]) -> tuple[Plan, list[tuple[int, Stored]]]:
@@ -199,7 +200,7 @@ class Claimer:
 
 
 def resized(batch: int, took: float, largest: int) -> int:
-    """How many the next batch may hold, after one that took so many seconds."""
+    """How many the next batch may hold, after one that took so many seconds to its COMMIT."""
     if took > BATCH_SECONDS:
         return max(min(batch, LEAST_FOR_TIME), int(batch * max(0.5, BATCH_SECONDS / took)))
     if took < 0.8 * BATCH_SECONDS:

@@ -6,7 +6,7 @@ since that snapshot began: hundreds of thousands after a while, at each look.
 
 The floor is what a look has found: nothing visible lay below. Only those who move timers to an earlier instant can make
 that untrue, and they notify, which lowers it (`lower`) or makes it forgotten. Should a notification be lost, the survey
-finds it out: a look at everything, about once a second, by another thread than the tick's. Locked timers are visible.
+finds it out: a look at everything, every second or two, by another thread than the tick's. Locked timers are visible.
 """
 
 import threading
